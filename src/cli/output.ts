@@ -1,0 +1,77 @@
+/** What the command line prints: one place for numbers, errors and JSON. */
+import { AprError, printable } from '../errors.js'
+
+/** Wrong usage that the argument parser cannot see. */
+export class UsageError extends Error {}
+
+// A reader that has seen enough, as `head`, closes the pipe: that is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+})
+
+export function print(line = ''): void {
+  process.stdout.write(`${line}\n`)
+}
+
+/** One JSON object on standard output. */
+export function printJson(value: object): void {
+  print(JSON.stringify(value, null, 2))
+}
+
+export function warn(line: string): void {
+  process.stderr.write(`warning: ${printable(line, 1000)}\n`)
+}
+
+/** One line, or with `json` one object; with `debug` also the stack. */
+export function reportFailure(error: unknown, json: boolean, debug: boolean): void {
+  if (json) printJson({ error: errorFields(error) })
+  process.stderr.write(`error: ${messageOf(error)}\n`)
+  if (debug && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`)
+}
+
+/** The fields of an error that a program can use. */
+export function errorFields(error: unknown): Record<string, unknown> {
+  if (!(error instanceof Error)) return { message: String(error) }
+  const { code } = error as NodeJS.ErrnoException
+  if (!(error instanceof AprError)) return { code, message: error.message }
+  const { message, file, tensor, element, offset, value } = error
+  // JSON has no NaN and no infinity.
+  return { code, message, file, tensor, element, offset, ...(value !== undefined && { value: String(value) }) }
+}
+
+function messageOf(error: unknown): string {
+  return printable(error instanceof Error ? error.message : String(error), 2000)
+}
+
+/** A number of bytes for people: in powers of 1000, as disks are sold and `ls --si` shows them. */
+export function bytes(count: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB']
+  let value = count
+  let unit = 0
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000
+    unit++
+  }
+  return `${unit === 0 ? value : value.toPrecision(3)} ${units[unit] ?? ''}`
+}
+
+export function count(value: number): string {
+  return value.toLocaleString('en-US')
+}
+
+/** `1 tensor`, `2 tensors`. */
+export function plural(value: number, noun: string): string {
+  return `${count(value)} ${noun}${value === 1 ? '' : 's'}`
+}
+
+/** Lines with their columns aligned: text to the left, the last column to the right when `right`. */
+export function columns(rows: readonly (readonly string[])[], right: readonly number[] = []): string[] {
+  const widths: number[] = []
+  for (const row of rows) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, cell.length)))
+  return rows.map((row) =>
+    row
+      .map((cell, i) => (right.includes(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0)))
+      .join('  ')
+      .trimEnd(),
+  )
+}

@@ -1,0 +1,159 @@
+import { minimatch } from 'minimatch'
+import { plan, type Plan } from '../plan.js'
+import { quantize, type QuantizeOptions, type QuantizeReport } from '../quantize.js'
+import type { Fit } from '../quant/kernel.js'
+import { selectAsApr, selectByDefault, type Kept, type Reason, type Select } from '../quant/policy.js'
+import { printable } from '../errors.js'
+import { bytes, columns, count, plural, print, printJson, UsageError, warn } from './output.js'
+import { createProgressBar } from './progress-bar.js'
+
+export interface QuantizeFlags {
+  output?: string
+  fit?: Fit
+  kept?: Kept
+  compat?: 'apr'
+  mode: 'auto' | 'stream' | 'memory'
+  only?: string[]
+  skip?: string[]
+  plan?: boolean
+  json?: boolean
+  force?: boolean
+  spaceCheck: boolean
+  quiet?: boolean
+}
+
+const EXIT_INTERRUPTED = 130
+const SHOWN_TENSORS = 20
+
+const REASONS: Record<Reason, string> = {
+  selected: 'quantized',
+  dtype: 'kept: holds integers',
+  quantized: 'kept: is quantized already',
+  tied: 'kept: stands for a tied tensor',
+  rank: 'kept: has fewer than 2 dimensions',
+  size: 'kept: has fewer than 256 elements',
+  name: 'kept: is a bias, norm, scale or embedding by its name',
+  user: 'kept: not selected',
+}
+
+/** @throws UsageError for flags that do not go together */
+export async function quantizeCommand(file: string, flags: QuantizeFlags): Promise<void> {
+  const output = flags.output ?? defaultOutput(file)
+  const options = toOptions(flags)
+  if (flags.plan) {
+    const result = await plan(file, { ...options, output })
+    if (flags.json) printJson({ output, ...result })
+    else if (!flags.quiet) printPlan(result, output)
+    if (!flags.quiet) result.warnings.forEach(warn)
+    return
+  }
+  const isShown = process.stderr.isTTY && !flags.quiet && !flags.json
+  const bar = isShown ? createProgressBar() : undefined
+  const { signal, dispose } = interruptible()
+  try {
+    const report = await quantize(file, output, { ...options, signal, ...(bar && { onProgress: bar.update }) })
+    bar?.stop()
+    if (!flags.quiet) report.warnings.forEach(warn)
+    if (flags.json) printJson(report)
+    else if (!flags.quiet) printReport(report)
+  } catch (error) {
+    bar?.stop()
+    if (!signal.aborted) throw error
+    process.exitCode = EXIT_INTERRUPTED
+    process.stderr.write('interrupted: nothing was written\n')
+  } finally {
+    dispose()
+  }
+}
+
+function toOptions(flags: QuantizeFlags): QuantizeOptions {
+  const { compat, only = [], skip = [], mode, force, spaceCheck } = flags
+  if (compat && (flags.fit === 'search' || (flags.kept && flags.kept !== 'f32'))) {
+    throw new UsageError(
+      '--compat apr means --fit minmax and --kept f32; another fit or kept dtype cannot be had with it',
+    )
+  }
+  const rule = compat ? selectAsApr : selectByDefault
+  const matches = (name: string, patterns: string[]): boolean =>
+    patterns.some((pattern) => minimatch(name, pattern, { dot: true, nocomment: true, nonegate: true }))
+  const select: Select = (tensor) =>
+    rule(tensor) && (only.length === 0 || matches(tensor.name, only)) && !matches(tensor.name, skip)
+  return {
+    select,
+    fit: flags.fit ?? (compat ? 'minmax' : 'search'),
+    kept: flags.kept ?? (compat ? 'f32' : 'auto'),
+    mode,
+    overwrite: force ?? false,
+    spaceCheck,
+  }
+}
+
+function defaultOutput(file: string): string {
+  return `${file.replace(/\.apr$/, '')}.q4k.apr`
+}
+
+/** A signal that Ctrl-C aborts. A second Ctrl-C ends the process at once. */
+function interruptible(): { signal: AbortSignal; dispose: () => void } {
+  const controller = new AbortController()
+  const interrupt = (): void => {
+    if (controller.signal.aborted) process.exit(EXIT_INTERRUPTED)
+    controller.abort()
+  }
+  process.on('SIGINT', interrupt)
+  process.on('SIGTERM', interrupt)
+  return {
+    signal: controller.signal,
+    dispose: () => {
+      process.off('SIGINT', interrupt)
+      process.off('SIGTERM', interrupt)
+    },
+  }
+}
+
+function printReport(report: QuantizeReport): void {
+  const { inputBytes, outputBytes, ratio, seconds, peakMemoryBytes, mode } = report
+  print(printable(report.output))
+  print(`  ${bytes(inputBytes)} -> ${bytes(outputBytes)}, ${ratio.toFixed(2)} times smaller`)
+  for (const line of reasonLines(report.reasons)) print(`  ${line}`)
+  print(
+    `  ${seconds.toFixed(2)} s, ${bytes(inputBytes / seconds)}/s, peak memory ${bytes(peakMemoryBytes)} (mode ${mode})`,
+  )
+}
+
+function printPlan(plan: Plan, output: string): void {
+  const { inputBytes, outputBytes, ratio, freeBytes, peakMemoryBytes, mode } = plan
+  print(`${printable(plan.input)} -> ${printable(output)}`)
+  print(`  ${count(inputBytes)} bytes -> ${count(outputBytes)} bytes, ${ratio.toFixed(2)} times smaller`)
+  const reasons: Partial<Record<Reason, number>> = {}
+  for (const { reason } of plan.decisions) reasons[reason] = (reasons[reason] ?? 0) + 1
+  for (const line of reasonLines(reasons)) print(`  ${line}`)
+  for (const [title, dtypes] of Object.entries({ before: plan.inputDTypes, after: plan.outputDTypes })) {
+    const census = Object.entries(dtypes).map(
+      ([dtype, { tensors, bytes: size }]) => `${dtype} ${count(tensors)} (${bytes(size)})`,
+    )
+    print(`  ${title}: ${census.join(', ')}`)
+  }
+  const room =
+    freeBytes === undefined ? '' : `; ${bytes(freeBytes)} free${freeBytes < outputBytes ? ': TOO LITTLE' : ''}`
+  print(`  about ${bytes(peakMemoryBytes)} of memory (mode ${mode})${room}`)
+  const rows = plan.decisions
+    .slice(0, SHOWN_TENSORS)
+    .map(({ name, dtype, outputDType, shape, inputBytes: before, outputBytes: after, reason }) => [
+      printable(name, 80),
+      `[${shape.join(', ')}]`,
+      `${dtype} -> ${outputDType}`,
+      count(before),
+      count(after),
+      REASONS[reason],
+    ])
+  print()
+  for (const line of columns([['tensor', 'shape', 'dtype', 'bytes', 'bytes after', ''], ...rows], [3, 4])) print(line)
+  const more = plan.decisions.length - rows.length
+  if (more > 0) print(`... and ${plural(more, 'more tensor')}; --json lists all`)
+}
+
+function reasonLines(reasons: Partial<Record<Reason, number>>): string[] {
+  return (Object.entries(REASONS) as [Reason, string][])
+    .filter(([reason]) => reasons[reason] !== undefined)
+    .map(([reason, text]) => `${plural(reasons[reason] ?? 0, 'tensor')} ${text}`)
+}

@@ -1,0 +1,170 @@
+import { AprError, printable } from '../../errors.js'
+import { isPossibleSize, tensorBytes, type TensorInfo } from '../../tensor.js'
+import { decodeDType, encodeDType } from './dtypes.js'
+import { ALIGNMENT, getSafeInteger } from './header.js'
+
+/** A tensor and where its data stands. */
+export interface IndexEntry extends TensorInfo {
+  /** Bytes from the start of the data section. */
+  readonly dataOffset: number
+}
+
+/** Limits of the format. */
+export const MAX_NAME_BYTES = 256
+export const MAX_DIMENSIONS = 8
+/**
+ * Tensors that a reader accepts. The largest published mixtures of experts have below 200,000; an entry costs some
+ * 300 bytes of memory, so this bounds what a hostile file can ask for.
+ */
+export const MAX_TENSORS = 1_000_000
+/** Bytes of the smallest entry: no name, no dimensions. */
+export const MIN_ENTRY_BYTES = 2 + 1 + 1 + 8 + 8
+/** Bytes of the largest entry. */
+export const MAX_ENTRY_BYTES = MIN_ENTRY_BYTES + MAX_NAME_BYTES + MAX_DIMENSIONS * 8
+
+/**
+ * Decodes one entry.
+ * @param bytes starts at the entry; may end inside it
+ * @returns the entry and its length in bytes, or undefined when `bytes` ends before the entry does
+ * @throws AprError `APR_BAD_INDEX`, `APR_LIMIT`, `APR_UNSUPPORTED`
+ */
+export function decodeEntry(bytes: Uint8Array): { entry: IndexEntry; length: number } | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (bytes.length < 2) return undefined
+  const nameBytes = view.getUint16(0, true)
+  if (nameBytes > MAX_NAME_BYTES) {
+    throw new AprError('APR_LIMIT', `expected a tensor name of at most ${MAX_NAME_BYTES} bytes, found ${nameBytes}`)
+  }
+  let position = 2 + nameBytes
+  if (bytes.length < position + 2) return undefined
+  const name = decodeName(bytes.subarray(2, position))
+  const dtypeId = view.getUint8(position)
+  const dimensions = view.getUint8(position + 1)
+  position += 2
+  const place = { tensor: name }
+  if (dimensions > MAX_DIMENSIONS) {
+    throw new AprError('APR_LIMIT', `expected at most ${MAX_DIMENSIONS} dimensions, found ${dimensions}`, place)
+  }
+  const length = position + dimensions * 8 + 16
+  if (bytes.length < length) return undefined
+  const shape: number[] = []
+  for (; shape.length < dimensions; position += 8) shape.push(getSafeInteger(view, position, 'a dimension'))
+  const entry: IndexEntry = {
+    name,
+    dtype: decodeDType(dtypeId),
+    shape: Object.freeze(shape),
+    dataOffset: getSafeInteger(view, position, 'a tensor offset'),
+    size: getSafeInteger(view, position + 8, 'a tensor size'),
+  }
+  checkEntry(entry)
+  return { entry: Object.freeze(entry), length }
+}
+
+/** The bytes of one entry. */
+export function encodeEntry({ name, dtype, shape, dataOffset, size }: IndexEntry): Uint8Array {
+  const nameBytes = encodeName(name)
+  const bytes = new Uint8Array(MIN_ENTRY_BYTES + nameBytes.length + shape.length * 8)
+  const view = new DataView(bytes.buffer)
+  view.setUint16(0, nameBytes.length, true)
+  bytes.set(nameBytes, 2)
+  let position = 2 + nameBytes.length
+  view.setUint8(position, encodeDType(dtype))
+  view.setUint8(position + 1, shape.length)
+  position += 2
+  for (const value of [...shape, dataOffset, size]) {
+    view.setBigUint64(position, BigInt(value), true)
+    position += 8
+  }
+  return bytes
+}
+
+/**
+ * Orders names as the index does: by their bytes in UTF-8, which is by code point. (JavaScript's own order is by UTF-16
+ * unit, and differs where a name has a character outside the basic plane.)
+ */
+export function compareNames(a: string, b: string): number {
+  const length = Math.min(a.length, b.length)
+  for (let i = 0; i < length; i++) {
+    const x = a.charCodeAt(i)
+    const y = b.charCodeAt(i)
+    if (x === y) continue
+    const isSurrogateX = x >= 0xd800 && x <= 0xdfff
+    const isSurrogateY = y >= 0xd800 && y <= 0xdfff
+    // A surrogate stands for a code point above every other unit.
+    return isSurrogateX === isSurrogateY ? x - y : isSurrogateX ? 1 : -1
+  }
+  return a.length - b.length
+}
+
+/**
+ * Checks a tensor that is to be written.
+ * @throws AprError `APR_LIMIT`, `APR_BAD_RECORD`
+ */
+export function checkTensor(tensor: TensorInfo): void {
+  const { name, dtype, shape, size } = tensor
+  const place = { tensor: name }
+  const nameBytes = encodeName(name).length
+  if (nameBytes > MAX_NAME_BYTES) {
+    throw new AprError(
+      'APR_LIMIT',
+      `expected a tensor name of at most ${MAX_NAME_BYTES} bytes, found ${nameBytes}`,
+      place,
+    )
+  }
+  if (shape.length > MAX_DIMENSIONS) {
+    throw new AprError('APR_LIMIT', `expected at most ${MAX_DIMENSIONS} dimensions, found ${shape.length}`, place)
+  }
+  if (!shape.every((dimension) => Number.isSafeInteger(dimension) && dimension >= 0)) {
+    throw new AprError('APR_BAD_RECORD', `expected whole dimensions, found [${shape.join(', ')}]`, place)
+  }
+  if (!isPossibleSize(tensor)) {
+    throw new AprError('APR_BAD_RECORD', sizeMessage(dtype, shape, size), place)
+  }
+}
+
+function checkEntry(entry: IndexEntry): void {
+  const { name, dtype, shape, size, dataOffset } = entry
+  const place = { tensor: name }
+  if (!Number.isSafeInteger(tensorBytes(dtype, shape))) {
+    throw new AprError(
+      'APR_LIMIT',
+      `expected a tensor of at most 2^53-1 bytes, found the shape [${shape.join(', ')}]`,
+      place,
+    )
+  }
+  if (!isPossibleSize(entry)) throw new AprError('APR_BAD_INDEX', sizeMessage(dtype, shape, size), place)
+  if (dataOffset % ALIGNMENT !== 0) {
+    throw new AprError('APR_BAD_INDEX', `expected a tensor offset that is a multiple of 64, found ${dataOffset}`, place)
+  }
+}
+
+function sizeMessage(dtype: string, shape: readonly number[], size: number): string {
+  return `expected ${tensorBytes(dtype as TensorInfo['dtype'], shape)} bytes for ${dtype} [${shape.join(', ')}], found ${size}`
+}
+
+function decodeName(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch (error) {
+    const shown = printable(new TextDecoder().decode(bytes))
+    throw new AprError(
+      'APR_BAD_INDEX',
+      `expected a tensor name in UTF-8, found bytes that are not: "${shown}"`,
+      {},
+      { cause: error },
+    )
+  }
+}
+
+function encodeName(name: string): Uint8Array {
+  if (!isWellFormed(name)) {
+    throw new AprError('APR_BAD_RECORD', 'expected a tensor name of whole characters, found a lone surrogate', {
+      tensor: name,
+    })
+  }
+  return new TextEncoder().encode(name)
+}
+
+function isWellFormed(text: string): boolean {
+  return !/\p{Cs}/u.test(text)
+}

@@ -1,0 +1,55 @@
+/** Streaming or whole in memory: which, and what it takes. Both give the same file. */
+import { readFile } from 'node:fs/promises'
+import { AprError } from './errors.js'
+import { checkChoiceOption } from './streams/options.js'
+import { DEFAULT_READ_AHEAD_BYTES } from './streams/reader.js'
+import { DEFAULT_WRITE_BEHIND_BYTES } from './streams/writer.js'
+
+export type Mode = 'stream' | 'memory'
+
+export interface ModeOptions {
+  /**
+   * `stream` takes constant memory; `memory` reads the whole file first; `auto` takes `memory` below `threshold`.
+   * Default `auto`.
+   */
+  mode?: Mode | 'auto'
+  /** Size of the input in bytes from which `auto` streams. Default APR_STREAMING_THRESHOLD, else 4 GiB. */
+  threshold?: number
+}
+
+const DEFAULT_THRESHOLD = 4 * 1024 ** 3
+/** What Node itself takes, with this package loaded. */
+const BASE_BYTES = 75 * 1024 * 1024
+
+/** @throws AprError `APR_BAD_OPTION` */
+export function resolveMode(inputBytes: number, { mode = 'auto', threshold }: ModeOptions): Mode {
+  checkChoiceOption('mode', mode, ['auto', 'stream', 'memory'])
+  if (mode !== 'auto') return mode
+  return inputBytes < checkThreshold(threshold) ? 'memory' : 'stream'
+}
+
+/** Peak resident memory of the process, in bytes: an estimate. */
+export function estimateMemory(mode: Mode, inputBytes: number, outputBytes: number): number {
+  if (mode === 'memory') return BASE_BYTES + Math.max(inputBytes, outputBytes)
+  return BASE_BYTES + 2 * (DEFAULT_READ_AHEAD_BYTES + DEFAULT_WRITE_BEHIND_BYTES)
+}
+
+/**
+ * Peak resident memory of this process so far. Linux tells it for the program itself; the portable figure can be that
+ * of the process that started it.
+ */
+export async function peakMemoryBytes(): Promise<number> {
+  const status = await readFile('/proc/self/status', 'utf8').catch(() => '')
+  const kibibytes = /^VmHWM:\s*(\d+) kB/m.exec(status)?.[1]
+  return (kibibytes === undefined ? process.resourceUsage().maxRSS : Number(kibibytes)) * 1024
+}
+
+function checkThreshold(threshold: number | undefined): number {
+  const text = process.env['APR_STREAMING_THRESHOLD']
+  const value = threshold ?? (text === undefined || text === '' ? DEFAULT_THRESHOLD : Number(text))
+  if (!Number.isFinite(value) || value < 0) {
+    const name = threshold === undefined ? 'APR_STREAMING_THRESHOLD' : 'threshold'
+    throw new AprError('APR_BAD_OPTION', `expected ${name} to be a number of bytes, found ${threshold ?? text}`)
+  }
+  return value
+}

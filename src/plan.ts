@@ -1,0 +1,142 @@
+import { dirname, resolve } from 'node:path'
+import { statfs } from 'node:fs/promises'
+import { layoutModel } from './formats/apr/layout.js'
+import type { Decision, Reason } from './quant/policy.js'
+import { checkQ4KOptions, quantizeModel, type Q4KOptions } from './streams/q4k.js'
+import { openInput } from './streams/reader.js'
+import { estimateMemory, resolveMode, type Mode, type ModeOptions } from './mode.js'
+import type { ByteSource } from './source.js'
+import type { AprModel, DType, TensorInfo } from './tensor.js'
+
+export interface PlanOptions extends Q4KOptions, ModeOptions {
+  /** Where the output would go: its disk is the one whose free space is told. Default: beside the input. */
+  output?: string
+}
+
+/** What happens to one tensor. */
+export interface PlannedTensor {
+  readonly name: string
+  readonly shape: readonly number[]
+  readonly action: 'quantize' | 'keep'
+  readonly reason: Reason
+  readonly dtype: DType
+  readonly outputDType: DType
+  /** Bytes before and after, without padding. */
+  readonly inputBytes: number
+  readonly outputBytes: number
+}
+
+/** Tensors and bytes of one dtype. */
+export interface DTypeCensus {
+  tensors: number
+  bytes: number
+}
+
+export interface Plan {
+  readonly input: string
+  readonly inputBytes: number
+  /** Exact size of the file that `quantize` with the same options writes. */
+  readonly outputBytes: number
+  /** `inputBytes / outputBytes`. */
+  readonly ratio: number
+  /** Numbers of tensors. */
+  readonly tensors: number
+  readonly quantized: number
+  readonly kept: number
+  readonly mode: Mode
+  /** Estimate of the peak resident memory of the process. */
+  readonly peakMemoryBytes: number
+  /** Free on the output's disk, for this user; undefined where the input is no local file and no output is given. */
+  readonly freeBytes: number | undefined
+  /** By dtype, before and after. */
+  readonly inputDTypes: Partial<Record<DType, DTypeCensus>>
+  readonly outputDTypes: Partial<Record<DType, DTypeCensus>>
+  /** What is likely to disappoint, in sentences. */
+  readonly warnings: readonly string[]
+  /** Every tensor, in the order of the index. */
+  readonly decisions: readonly PlannedTensor[]
+}
+
+/**
+ * Says what `quantize` would do, from header, metadata and index alone: no byte of a tensor is read.
+ *
+ * @throws AprError for every rule that header, metadata and index can break, and `APR_BAD_OPTION`
+ */
+export async function plan(input: string | ByteSource, options: PlanOptions = {}): Promise<Plan> {
+  checkQ4KOptions(options)
+  const { source, open } = await openInput(input)
+  try {
+    const place = options.output ?? (typeof input === 'string' ? input : undefined)
+    return {
+      ...planModel(open.model, source, options),
+      freeBytes: place === undefined ? undefined : await freeBytes(dirname(resolve(place))),
+    }
+  } finally {
+    await source.close()
+  }
+}
+
+/** What is known without looking at a disk. */
+export function planModel(model: AprModel, source: ByteSource, options: PlanOptions): Omit<Plan, 'freeBytes'> {
+  const quantized = quantizeModel(model, options)
+  const decisions = [...quantized.decisions.values()]
+  const outputBytes = layoutModel(quantized.model).fileSize
+  const mode = resolveMode(source.size, options)
+  const selected = decisions.filter(({ reason }) => reason === 'selected').length
+  return {
+    input: source.name,
+    inputBytes: source.size,
+    outputBytes,
+    ratio: source.size / outputBytes,
+    tensors: decisions.length,
+    quantized: selected,
+    kept: decisions.length - selected,
+    mode,
+    peakMemoryBytes: estimateMemory(mode, source.size, outputBytes),
+    inputDTypes: census(decisions.map(({ from }) => from)),
+    outputDTypes: census(decisions.map(({ to }) => to)),
+    warnings: warningsFor(decisions),
+    decisions: decisions.map(describe),
+  }
+}
+
+/** Bytes that this user may still write on the disk that holds `folder`. */
+export async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder)
+  return bavail * bsize
+}
+
+function describe({ from, to, reason }: Decision): PlannedTensor {
+  return {
+    name: from.name,
+    shape: from.shape,
+    action: reason === 'selected' ? 'quantize' : 'keep',
+    reason,
+    dtype: from.dtype,
+    outputDType: to.dtype,
+    inputBytes: from.size,
+    outputBytes: to.size,
+  }
+}
+
+function census(tensors: readonly TensorInfo[]): Partial<Record<DType, DTypeCensus>> {
+  const result: Partial<Record<DType, DTypeCensus>> = {}
+  for (const { dtype, size } of tensors) {
+    const entry = (result[dtype] ??= { tensors: 0, bytes: 0 })
+    entry.tensors++
+    entry.bytes += size
+  }
+  return result
+}
+
+/** A reader of the reference takes an embedding as one run of elements, and so misreads rows that are padded. */
+function warningsFor(decisions: readonly Decision[]): string[] {
+  const broken = decisions.filter(({ from, reason }) => {
+    const [, cols = 0] = from.shape
+    return reason === 'selected' && from.shape.length === 2 && /embe?d/.test(from.name) && cols % 256 !== 0
+  })
+  return broken.map(
+    ({ from }) =>
+      `the embedding "${from.name}" is quantized and its rows of ${from.shape[1]} are no multiple of 256: \`apr run\` misreads such a table; keep it unquantized`,
+  )
+}

@@ -1,0 +1,89 @@
+/** Where bytes come from: random access to one input. A path is opened into a ByteSource; anything else can be one. */
+import fs from 'fs-extra'
+import { AprError, locateSystemError } from './errors.js'
+import type { FileIdentity } from './tensor.js'
+
+/** Random access to one input of fixed size. Reads may overlap in time. */
+export interface ByteSource {
+  /** Path or URL, for messages. */
+  readonly name: string
+  /** Bytes. */
+  readonly size: number
+  /** Set where the input is a local file, so that it is never replaced by its own output. */
+  readonly identity?: FileIdentity
+  /** Fills all of `target` with the bytes at `position`, or fails. */
+  read(target: Uint8Array, position: number): Promise<void>
+  /** Fails when the input is no longer what it was when it was opened. Called once, after the last read. */
+  checkUnchanged?(): Promise<void>
+  /** Frees what the source holds. Called once, when no read is under way. */
+  close(): Promise<void>
+}
+
+/** Opens a path; a ByteSource is taken as it is. */
+export async function openSource(source: string | ByteSource): Promise<ByteSource> {
+  return typeof source === 'string' ? await openFile(source) : source
+}
+
+/**
+ * Opens a local file.
+ * @throws the file system's own errors (`ENOENT`, `EACCES`, ...), `EISDIR` for a directory
+ * @throws AprError `APR_UNSUPPORTED` for a pipe, socket or device
+ */
+export async function openFile(path: string): Promise<ByteSource> {
+  const descriptor = await fs.open(path, 'r')
+  try {
+    const opened = await fs.fstat(descriptor, { bigint: true })
+    checkRegularFile(opened, path)
+    const size = Number(opened.size)
+    const readSome = async (target: Uint8Array, position: number): Promise<number> => {
+      try {
+        return (await fs.read(descriptor, target, 0, target.length, position)).bytesRead
+      } catch (error) {
+        throw locateSystemError(error, path, position)
+      }
+    }
+    return {
+      name: path,
+      size,
+      identity: { device: opened.dev, inode: opened.ino },
+      async read(target, position) {
+        for (let done = 0; done < target.length;) {
+          const bytesRead = await readSome(target.subarray(done), position + done)
+          if (bytesRead === 0) throw changed(path, `a file of ${size} bytes`, `its end at byte ${position + done}`)
+          done += bytesRead
+        }
+      },
+      async checkUnchanged() {
+        const now = await fs.fstat(descriptor, { bigint: true })
+        if (now.size !== opened.size) throw changed(path, `${opened.size} bytes`, `${now.size} bytes`)
+        if (now.mtimeNs !== opened.mtimeNs) throw changed(path, 'its time of change to stay', 'a newer one')
+        const atPath = await fs.stat(path, { bigint: true })
+        if (atPath.ino !== opened.ino || atPath.dev !== opened.dev)
+          throw changed(path, 'the same file', 'another one in its place')
+      },
+      close: () => fs.close(descriptor),
+    }
+  } catch (error) {
+    await fs.close(descriptor)
+    throw error
+  }
+}
+
+/**
+ * @throws `EISDIR` for a directory
+ * @throws AprError `APR_UNSUPPORTED` for a pipe, socket or device
+ */
+export function checkRegularFile(stats: { isFile(): boolean; isDirectory(): boolean }, path: string): void {
+  if (stats.isDirectory()) {
+    throw Object.assign(new Error(`EISDIR: expected a file, found a directory, '${path}'`), { code: 'EISDIR', path })
+  }
+  if (!stats.isFile()) {
+    throw new AprError('APR_UNSUPPORTED', 'expected a regular file, found a pipe, socket or device', { file: path })
+  }
+}
+
+function changed(path: string, expected: string, found: string): AprError {
+  return new AprError('APR_TRUNCATED', `the input changed while it was read: expected ${expected}, found ${found}`, {
+    file: path,
+  })
+}

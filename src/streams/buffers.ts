@@ -1,0 +1,81 @@
+/**
+ * Memory for the data of records. A reader takes buffers from its pool; whoever consumes a record gives its buffer
+ * back, so that a long stream allocates nothing in its steady state and leaves nothing to the garbage collector.
+ *
+ * A buffer is known by its very view: the pool's own Uint8Array. Data that a user's stage made, or cut out of a record
+ * with `subarray`, is not, and is left alone. Giving a buffer back detaches the view: a stage that kept it finds it
+ * empty, never filled with another tensor's bytes.
+ */
+
+/** The pool that each view was taken from. */
+const owners = new WeakMap<Uint8Array, BufferPool>()
+
+/** Buffers come in powers of two from here on, plus room for the padding behind a tensor. */
+const MIN_CLASS_BYTES = 64 * 1024
+export const SLACK_BYTES = 64
+
+export class BufferPool {
+  readonly #maxFreeBytes: number
+  #free: ArrayBuffer[] = []
+  #freeBytes = 0
+
+  /** @param maxFreeBytes how much is kept for later use at the most */
+  constructor(maxFreeBytes: number) {
+    this.#maxFreeBytes = maxFreeBytes
+  }
+
+  /** A view of exactly `size` bytes, their content undefined. */
+  take(size: number): Uint8Array {
+    const capacity = capacityFor(size)
+    const index = this.#free.findLastIndex((buffer) => buffer.byteLength === capacity)
+    let buffer = this.#free[index]
+    if (buffer) {
+      this.#free.splice(index, 1)
+      this.#freeBytes -= capacity
+    } else {
+      buffer = Buffer.allocUnsafeSlow(capacity).buffer
+    }
+    return this.adopt(buffer, size)
+  }
+
+  /** Makes `buffer` one of this pool's, as a view of its first `size` bytes. */
+  adopt(buffer: ArrayBuffer, size: number): Uint8Array {
+    const view = new Uint8Array(buffer, 0, size)
+    owners.set(view, this)
+    return view
+  }
+
+  /** Takes a buffer back. The view is detached. */
+  put(view: Uint8Array): void {
+    const { buffer } = view
+    const capacity = buffer.byteLength
+    while (this.#freeBytes + capacity > this.#maxFreeBytes) {
+      const oldest = this.#free.shift()
+      if (oldest === undefined) return
+      this.#freeBytes -= oldest.byteLength
+    }
+    this.#free.push(structuredClone(buffer as ArrayBuffer, { transfer: [buffer as ArrayBuffer] }))
+    this.#freeBytes += capacity
+  }
+}
+
+/**
+ * Takes a view out of its pool's hands, to be changed or transferred.
+ * @returns the pool, which may adopt the buffer again; undefined where the view is not a pool's
+ */
+export function claim(view: Uint8Array): BufferPool | undefined {
+  const pool = owners.get(view)
+  owners.delete(view)
+  return pool
+}
+
+/** Gives the buffer of a consumed record back to its pool, if it has one. */
+export function release(view: Uint8Array): void {
+  claim(view)?.put(view)
+}
+
+function capacityFor(size: number): number {
+  let capacity = MIN_CLASS_BYTES
+  while (capacity + SLACK_BYTES < size) capacity *= 2
+  return capacity + SLACK_BYTES
+}

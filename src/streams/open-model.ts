@@ -1,0 +1,248 @@
+/**
+ * Reads what stands before the data, header, metadata and index, and checks it against the size of the file: everything
+ * that can be wrong without looking at a tensor.
+ */
+import { crc32 } from 'node:zlib'
+import { AprError, located } from '../errors.js'
+import { align, decodeHeader, FOOTER_BYTES, HEADER_BYTES, type AprHeader } from '../formats/apr/header.js'
+import { decodeMetadata, MAX_METADATA_BYTES } from '../formats/apr/metadata.js'
+import {
+  compareNames,
+  decodeEntry,
+  MAX_ENTRY_BYTES,
+  MAX_TENSORS,
+  MIN_ENTRY_BYTES,
+  type IndexEntry,
+} from '../formats/apr/tensor-index.js'
+import type { ByteSource } from '../source.js'
+import type { AprModel, TensorInfo } from '../tensor.js'
+
+/** A part of the file that holds something. */
+export interface Section {
+  readonly start: number
+  readonly size: number
+  /** Bytes behind it up to the next section, or to the checksum: they must be zero. */
+  gap: number
+  /** Its CRC-32, once all of it was read. */
+  crc: number
+}
+
+/** The bytes of a tensor. */
+export interface TensorSection extends Section {
+  readonly tensor: TensorInfo
+}
+
+export interface OpenModel {
+  readonly header: AprHeader
+  readonly model: AprModel
+  /** One a tensor, in the order of the index. */
+  readonly tensors: readonly TensorSection[]
+  /** Header, metadata, index and every tensor that has bytes, in the order of the file. */
+  readonly sections: readonly Section[]
+  /** Where the CRC-32 stands at the end of the file; undefined when the file has none. */
+  readonly footerOffset: number | undefined
+}
+
+/** Bytes of the index that are read at once. */
+const INDEX_CHUNK_BYTES = 256 * 1024
+
+/**
+ * @throws AprError for every rule of the format that header, metadata and index can break, with the name of the source
+ */
+export async function openModel(source: ByteSource): Promise<OpenModel> {
+  try {
+    return await readModel(source)
+  } catch (error) {
+    throw error instanceof AprError ? error.at({ file: source.name }) : error
+  }
+}
+
+async function readModel(source: ByteSource): Promise<OpenModel> {
+  const headerBytes = await readBytes(source, 0, Math.min(HEADER_BYTES, source.size))
+  const header = decodeHeader(headerBytes)
+  checkSections(header, source.size)
+
+  const metadataBytes = await readBytes(source, header.metadataOffset, header.metadataSize)
+  const metadata = located({ offset: header.metadataOffset }, () => decodeMetadata(metadataBytes))
+  const index = await readIndex(source, header)
+
+  const tensors = index.entries.map((entry): TensorSection => {
+    const { name, dtype, shape, size, dataOffset } = entry
+    const tensor = Object.freeze({ name, dtype, shape, size })
+    return { tensor, start: header.dataOffset + dataOffset, size, gap: 0, crc: 0 }
+  })
+  checkExtent(tensors, source.size)
+  const sections = [
+    { start: 0, size: HEADER_BYTES, gap: 0, crc: crc32(headerBytes) },
+    { start: header.metadataOffset, size: header.metadataSize, gap: 0, crc: crc32(metadataBytes) },
+    index.section,
+    ...tensors,
+  ]
+    .filter(({ size }) => size > 0)
+    .sort((a, b) => a.start - b.start)
+  checkOverlap(sections)
+  const footerOffset = await findFooter(source, sections)
+  sections.forEach((section, i) => {
+    section.gap = (sections[i + 1]?.start ?? footerOffset ?? source.size) - section.start - section.size
+  })
+
+  const model: AprModel = Object.freeze({
+    tensors: Object.freeze(tensors.map(({ tensor }) => tensor)),
+    metadata,
+    flags: header.flags,
+    minorVersion: header.minorVersion,
+    reserved: header.reserved,
+    ...(source.identity && { origin: source.identity }),
+  })
+  return { header, model, tensors, sections, footerOffset }
+}
+
+async function readBytes(source: ByteSource, position: number, size: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(size)
+  await source.read(bytes, position)
+  return bytes
+}
+
+function checkSections(header: AprHeader, fileSize: number): void {
+  const { metadataOffset, metadataSize, indexOffset, dataOffset, tensorCount } = header
+  for (const [field, offset] of Object.entries({ metadataOffset, indexOffset, dataOffset })) {
+    if (offset < HEADER_BYTES) {
+      throw new AprError('APR_BAD_HEADER', `expected ${field} to be at least 64, behind the header, found ${offset}`)
+    }
+  }
+  checkEnd('the metadata', metadataOffset + metadataSize, fileSize)
+  checkEnd('the tensor index', indexOffset, fileSize)
+  checkEnd('the tensor data', dataOffset, fileSize)
+  if (metadataSize > MAX_METADATA_BYTES) {
+    throw new AprError('APR_LIMIT', `expected at most ${MAX_METADATA_BYTES} bytes of metadata, found ${metadataSize}`)
+  }
+  const indexBytes = indexEnd(header, fileSize) - indexOffset
+  if (tensorCount * MIN_ENTRY_BYTES > indexBytes) {
+    throw new AprError(
+      'APR_BAD_INDEX',
+      `expected room for ${tensorCount} tensors in the index, at least ${tensorCount * MIN_ENTRY_BYTES} bytes, found ${indexBytes}`,
+    )
+  }
+  if (tensorCount > MAX_TENSORS) {
+    throw new AprError('APR_LIMIT', `expected at most ${MAX_TENSORS} tensors, found ${tensorCount}`)
+  }
+}
+
+function checkEnd(what: string, end: number, fileSize: number): void {
+  if (end > fileSize) {
+    throw new AprError(
+      'APR_TRUNCATED',
+      `expected ${what} to end inside the file, at byte ${end}, found a file of ${fileSize} bytes`,
+    )
+  }
+}
+
+/** Where the index ends at the latest: at the next section, or the end of the file. */
+function indexEnd({ indexOffset, metadataOffset, dataOffset }: AprHeader, fileSize: number): number {
+  return Math.min(fileSize, ...[metadataOffset, dataOffset].filter((offset) => offset > indexOffset))
+}
+
+/** Reads the index piece by piece: a bad entry costs no more than the bytes up to it. */
+async function readIndex(source: ByteSource, header: AprHeader): Promise<{ entries: IndexEntry[]; section: Section }> {
+  const end = indexEnd(header, source.size)
+  const entries: IndexEntry[] = []
+  let position = header.indexOffset
+  let crc = 0
+  let chunk = new Uint8Array(0)
+  let used = 0
+  while (entries.length < header.tensorCount) {
+    const offset = position
+    const found = located({ offset }, () => decodeEntry(chunk.subarray(used)))
+    if (found) {
+      located({ offset }, () => checkOrder(entries.at(-1), found.entry))
+      entries.push(found.entry)
+      crc = crc32(chunk.subarray(used, used + found.length), crc)
+      used += found.length
+      position += found.length
+      continue
+    }
+    const rest = (header.tensorCount - entries.length) * MAX_ENTRY_BYTES
+    const size = Math.min(INDEX_CHUNK_BYTES, end - position, rest)
+    if (size <= chunk.length - used) {
+      throw new AprError(
+        'APR_BAD_INDEX',
+        `expected ${header.tensorCount} tensors in the index, found its end at byte ${end}, inside entry ${entries.length + 1}`,
+      )
+    }
+    chunk = new Uint8Array(size)
+    await source.read(chunk, position)
+    used = 0
+  }
+  return { entries, section: { start: header.indexOffset, size: position - header.indexOffset, gap: 0, crc } }
+}
+
+function checkOrder(previous: IndexEntry | undefined, entry: IndexEntry): void {
+  if (previous === undefined) return
+  const order = compareNames(previous.name, entry.name)
+  if (order === 0)
+    throw new AprError('APR_BAD_INDEX', 'expected every tensor name once, found one twice', { tensor: entry.name })
+  if (order > 0) {
+    throw new AprError(
+      'APR_BAD_INDEX',
+      'expected an index sorted by name, found a name that belongs before its predecessor',
+      {
+        tensor: entry.name,
+      },
+    )
+  }
+}
+
+/** A file cut short keeps a perfectly good header and index, so this comes before all else about the data. */
+function checkExtent(tensors: readonly TensorSection[], fileSize: number): void {
+  const last = tensors.reduce<TensorSection | undefined>(
+    (latest, section) =>
+      latest === undefined || section.start + section.size > latest.start + latest.size ? section : latest,
+    undefined,
+  )
+  if (last && last.start + last.size > fileSize) {
+    throw new AprError(
+      'APR_TRUNCATED',
+      `expected tensor data up to byte ${last.start + last.size}, found a file of ${fileSize} bytes`,
+      { tensor: last.tensor.name },
+    )
+  }
+}
+
+function checkOverlap(sections: readonly Section[]): void {
+  let end = 0
+  for (const section of sections) {
+    if (section.start < end) {
+      const tensor = 'tensor' in section ? (section as TensorSection).tensor.name : undefined
+      throw new AprError(
+        'APR_BAD_INDEX',
+        `expected sections that do not overlap, found one from byte ${section.start} inside another that ends at byte ${end}`,
+        { tensor },
+      )
+    }
+    end = section.start + section.size
+  }
+}
+
+/**
+ * The checksum is the last 4 bytes of a file, behind the padding of the last section. Some writers leave it out: then
+ * the file ends with that section or its padding.
+ */
+async function findFooter(source: ByteSource, sections: readonly Section[]): Promise<number | undefined> {
+  const last = sections.at(-1)
+  const end = last ? last.start + last.size : HEADER_BYTES
+  const rest = source.size - end
+  const padding = align(end) - end
+  if (rest === 0) return undefined
+  if (rest === padding && rest !== FOOTER_BYTES) return undefined
+  if (rest < FOOTER_BYTES) {
+    throw new AprError(
+      'APR_TRUNCATED',
+      `expected a file of ${align(end) + FOOTER_BYTES} bytes, found ${source.size} bytes`,
+    )
+  }
+  const footerOffset = source.size - FOOTER_BYTES
+  if (rest > padding) return footerOffset
+  // As many bytes as the padding has, or fewer: padding when they are zero, else a checksum without padding before it.
+  const tail = await readBytes(source, footerOffset, FOOTER_BYTES)
+  return rest === padding && tail.every((byte) => byte === 0) ? undefined : footerOffset
+}

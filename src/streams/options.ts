@@ -1,0 +1,47 @@
+import { AprError } from '../errors.js'
+
+/**
+ * Checks an option that is a number of bytes.
+ * @throws AprError `APR_BAD_OPTION`
+ */
+export function checkBytesOption(name: string, value: number): number {
+  return checkWholeOption(name, value, 'bytes')
+}
+
+/**
+ * Checks an option that is a whole number above 0.
+ * @throws AprError `APR_BAD_OPTION`
+ */
+export function checkWholeOption(name: string, value: number, unit: string): number {
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw new AprError(
+      'APR_BAD_OPTION',
+      `expected ${name} to be a whole number of ${unit} above 0, found ${String(value)}`,
+    )
+  }
+  return value
+}
+
+/**
+ * Checks an option that is one of a few words.
+ * @throws AprError `APR_BAD_OPTION`
+ */
+export function checkChoiceOption<T extends string>(name: string, value: T, choices: readonly T[]): T {
+  if (!choices.includes(value)) {
+    throw new AprError('APR_BAD_OPTION', `expected ${name} to be one of ${choices.join(', ')}, found ${value}`)
+  }
+  return value
+}
+
+/**
+ * Checks that an argument is a function.
+ * @throws AprError `APR_BAD_OPTION`
+ */
+export function checkFunction(name: string, value: unknown): void {
+  if (typeof value !== 'function') {
+    throw new AprError(
+      'APR_BAD_OPTION',
+      `expected ${name} to be a function, found ${value === null ? 'null' : typeof value}`,
+    )
+  }
+}

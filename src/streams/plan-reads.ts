@@ -1,0 +1,57 @@
+/** Plans the reads of a file: what is read at once, and which records come out of it. */
+import { ALIGNMENT } from '../formats/apr/header.js'
+import { cutTensor } from './cut.js'
+import type { OpenModel, TensorSection } from './open-model.js'
+
+/** One contiguous read. */
+export interface PlannedRead {
+  /** Absolute offset, and bytes. */
+  readonly position: number
+  readonly size: number
+  /** What becomes records; small tensors that stand side by side share a read. */
+  readonly pieces: readonly PlannedPiece[]
+}
+
+export interface PlannedPiece {
+  readonly section: TensorSection
+  /** Bytes from the start of the tensor, and of the read. */
+  readonly offset: number
+  readonly start: number
+  /** Bytes of data. */
+  readonly size: number
+  /** Bytes of padding that the read holds behind it. */
+  readonly padding: number
+}
+
+/** Pieces up to this size share a read: below it a read costs more than the copy out of a shared one. */
+const SMALL_BYTES = 64 * 1024
+/** Bytes of a shared read. */
+const SHARED_BYTES = 256 * 1024
+
+/** Reads in the order of the index. Each tensor's padding is read with it, where it is no more than a padding. */
+export function* planReads(open: OpenModel, recordBytes: number): Generator<PlannedRead> {
+  let shared: PlannedPiece[] = []
+  let position = 0
+  let end = 0
+  const flush = (): PlannedRead => {
+    const read = { position, size: end - position, pieces: shared }
+    shared = []
+    return read
+  }
+
+  for (const section of open.tensors) {
+    for (const { offset, size } of cutTensor(section.tensor, recordBytes)) {
+      const isLast = offset + size === section.size
+      const padding = isLast && section.gap < ALIGNMENT ? section.gap : 0
+      const start = section.start + offset
+      const isSmall = size <= SMALL_BYTES && size > 0
+      const joins = shared.length > 0 && isSmall && start === end && start + size - position <= SHARED_BYTES
+      if (shared.length > 0 && !joins) yield flush()
+      if (shared.length === 0) position = start
+      shared.push({ section, offset, start: start - position, size, padding })
+      end = start + size + padding
+      if (!isSmall) yield flush()
+    }
+  }
+  if (shared.length > 0) yield flush()
+}

@@ -1,0 +1,190 @@
+import { Transform } from 'streamx'
+import { AprError } from '../errors.js'
+import { FLAGS } from '../formats/apr/header.js'
+import { editMetadata, metadataValue } from '../formats/apr/metadata.js'
+import type { Fit } from '../quant/kernel.js'
+import { decide, type Decision, type Kept, type Select } from '../quant/policy.js'
+import { Q4K_BLOCK_BYTES } from '../quant/q4k-block.js'
+import { aprQ8Scale, isFloat, type Run } from '../quant/run.js'
+import {
+  APR_Q8_HEAD_BYTES,
+  parameterCount,
+  SUPER_BLOCK_ELEMENTS,
+  type AprModel,
+  type TensorInfo,
+  type TensorRecord,
+} from '../tensor.js'
+import { pieceElements, type PieceElements } from './cut.js'
+import { oncePerModel } from './derive.js'
+import { createInlineExecutor, type Executor } from './executor.js'
+import { checkChoiceOption, checkFunction } from './options.js'
+import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorTransform } from './streamx.js'
+
+export interface Q4KOptions {
+  /** `search` gives llama.cpp's bytes, `minmax` those of `apr quantize`: faster and worse. Default `search`. */
+  fit?: Fit
+  /** Which tensors are quantized. Default `selectByDefault`. Integers and K-quants stay whatever it says. */
+  select?: Select
+  /** The dtype of float tensors that are not quantized. Default `auto`: F32 and F16 stay, others become F32. */
+  kept?: Kept
+}
+
+/** What the stage does to a model. */
+export interface Quantized {
+  readonly model: AprModel
+  /** By the tensors' names. */
+  readonly decisions: ReadonlyMap<string, Decision>
+}
+
+/** Metadata of a model with Q4_K tensors, as the reference writes it. */
+const QUANTIZATION = { quant_type: 'q4_k', bits: 4, block_size: SUPER_BLOCK_ELEMENTS, symmetric: false }
+
+/**
+ * Quantizes tensors to Q4_K, record by record; the others pass, as the dtype that `kept` says.
+ *
+ * @throws AprError `APR_BAD_OPTION` at once; as the stream's error `APR_BAD_VALUE` for NaN and infinity in a tensor
+ *   that is to be quantized, `APR_BAD_RECORD` for a record that starts or ends inside a super-block
+ */
+export function q4k(options: Q4KOptions = {}): TensorTransform {
+  return new Q4KStage(checkQ4KOptions(options)) as unknown as TensorTransform
+}
+
+/** @throws AprError `APR_BAD_OPTION` */
+export function checkQ4KOptions(options: Q4KOptions): Q4KOptions {
+  if (options.fit !== undefined) checkChoiceOption('fit', options.fit, ['search', 'minmax'])
+  if (options.kept !== undefined) checkChoiceOption('kept', options.kept, ['auto', 'same', 'f32'])
+  if (options.select !== undefined) checkFunction('select', options.select)
+  return options
+}
+
+/** What `q4k(options)` makes of a model: its tensors, flags and metadata. */
+export function quantizeModel(model: AprModel, options: Q4KOptions): Quantized {
+  const decisions = new Map(model.tensors.map((tensor) => [tensor.name, decide(tensor, options)]))
+  const all = [...decisions.values()]
+  const tensors = Object.freeze(all.map(({ to }) => to))
+  const flags = model.flags | FLAGS.rowMajor
+  if (!all.some(({ reason }) => reason === 'selected')) {
+    return { model: Object.freeze({ ...model, tensors, flags }), decisions }
+  }
+  const originalFormat = metadataValue(model.metadata, 'original_format')
+  const metadata = editMetadata(model.metadata, {
+    quantization: QUANTIZATION,
+    param_count: parameterCount(tensors),
+    total_size: 0,
+    ...((originalFormat === undefined || originalFormat === null) && { original_format: 'apr' }),
+  })
+  return { model: Object.freeze({ ...model, tensors, metadata, flags: flags | FLAGS.quantized }), decisions }
+}
+
+/** A record on its way: what it becomes, and the memory it holds until then. */
+interface Pending {
+  readonly record: Promise<TensorRecord>
+  readonly bytes: number
+}
+
+class Q4KStage extends Transform {
+  readonly #options: Q4KOptions
+  readonly #quantized: (model: AprModel) => Quantized
+  readonly #executor: Executor
+  /** In the order of the input, which is that of the output, whichever is done first. */
+  readonly #pending: Pending[] = []
+  #pendingBytes = 0
+  /** Scales of the APR_Q8 tensors that are under way: only a tensor's first record holds its scale. */
+  readonly #scales = new Map<string, number>()
+
+  constructor(options: Q4KOptions) {
+    super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
+    this.#options = options
+    this.#quantized = oncePerModel((model) => quantizeModel(model, options))
+    this.#executor = createInlineExecutor()
+  }
+
+  override _transform(value: unknown, done: (error: Error | null, record?: unknown) => void): void {
+    bridge(async () => {
+      const record = checkIsRecord(value)
+      const bytes = record.data.length
+      const converted = this.#convert(record)
+      // A failure is reported when the record's turn comes.
+      converted.catch(() => undefined)
+      this.#pending.push({ record: converted, bytes })
+      this.#pendingBytes += bytes
+      while (this.#pendingBytes > this.#executor.highWaterMark) await this.#deliver()
+    }, done)
+  }
+
+  override _flush(done: Done): void {
+    bridge(async () => {
+      while (this.#pending.length > 0) await this.#deliver()
+    }, done)
+  }
+
+  override _destroy(done: Done): void {
+    bridge(async () => {
+      await this.#executor.close()
+      await Promise.allSettled(this.#pending.map(({ record }) => record))
+    }, done)
+  }
+
+  async #deliver(): Promise<void> {
+    const next = this.#pending.shift()
+    if (next === undefined) return
+    this.push(await next.record)
+    this.#pendingBytes -= next.bytes
+  }
+
+  async #convert(record: TensorRecord): Promise<TensorRecord> {
+    const { model, decisions } = this.#quantized(record.model)
+    const announced = decisions.get(record.name)
+    // A stage before this one may have changed a tensor without changing the model.
+    const { to } = announced && isSameTensor(announced.from, record) ? announced : decide(record, this.#options)
+    if (to.dtype === record.dtype) return { ...record, model }
+    const piece = checkPiece(record)
+    const { fit = 'search' } = this.#options
+    const isQuantized = to.dtype === 'Q4_K'
+    const result = await this.#executor.perform(this.#run(record, piece), isQuantized ? fit : undefined, record)
+    if ('nonFinite' in result)
+      throw badValue(record.name, piece.first + result.nonFinite.element, result.nonFinite.value)
+    const offset = isQuantized ? piece.firstBlock * Q4K_BLOCK_BYTES : piece.first * 4
+    return { ...to, offset, data: result.data, model }
+  }
+
+  #run(record: TensorRecord, { elements, rowElements }: PieceElements): Run {
+    const { name, dtype, data, offset } = record
+    if (!isFloat(dtype)) throw new Error(`${dtype} cannot be read as numbers`)
+    if (dtype !== 'APR_Q8') return { dtype, data, elements, rowElements }
+    if (offset === 0) this.#scales.set(name, aprQ8Scale(data))
+    const scale = this.#scales.get(name)
+    if (scale === undefined) {
+      throw new AprError('APR_BAD_RECORD', `expected the tensor's bytes from 0 on, found those from ${offset} on`, {
+        tensor: name,
+      })
+    }
+    return { dtype, data: offset === 0 ? data.subarray(APR_Q8_HEAD_BYTES) : data, elements, rowElements, scale }
+  }
+}
+
+function isSameTensor(a: TensorInfo, b: TensorInfo): boolean {
+  return a.dtype === b.dtype && a.size === b.size && (a.shape === b.shape || a.shape.join() === b.shape.join())
+}
+
+function checkPiece(record: TensorRecord): PieceElements {
+  const piece = pieceElements(record, { offset: record.offset, size: record.data.length })
+  if (piece) return piece
+  throw new AprError(
+    'APR_BAD_RECORD',
+    `expected a record of whole rows, or of multiples of 256 elements inside a row, found bytes ${record.offset} to ${record.offset + record.data.length} of ${record.dtype} [${record.shape.join(', ')}]`,
+    { tensor: record.name },
+  )
+}
+
+function badValue(tensor: string, element: number, value: number): AprError {
+  return new AprError(
+    'APR_BAD_VALUE',
+    `expected finite numbers, found ${value}; exclude the tensor from quantization to keep it as it is`,
+    {
+      tensor,
+      element,
+      value,
+    },
+  )
+}

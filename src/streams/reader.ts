@@ -1,0 +1,235 @@
+import { crc32 } from 'node:zlib'
+import { Readable } from 'streamx'
+import { AprError } from '../errors.js'
+import { appendZerosCrc32, combineCrc32 } from '../formats/apr/checksum.js'
+import { ALIGNMENT, FOOTER_BYTES, hex } from '../formats/apr/header.js'
+import { openSource, type ByteSource } from '../source.js'
+import { nonFiniteScale } from '../quant/k-quant.js'
+import { isKQuant, SUPER_BLOCK_ELEMENTS, superBlockBytes, type TensorInfo, type TensorRecord } from '../tensor.js'
+import { BufferPool, claim, release } from './buffers.js'
+import { openModel, type OpenModel } from './open-model.js'
+import { checkBytesOption } from './options.js'
+import { planReads, type PlannedRead } from './plan-reads.js'
+import { bridge, QUEUE_BYTES, recordBytes as queuedBytes, type Done, type TensorReadable } from './streamx.js'
+
+export interface ReaderOptions {
+  /** Bytes of data in a record at the most; a record holds at least 256 elements. Default 1 MiB. */
+  recordBytes?: number
+  /** Bytes that are read ahead of need at the most; at least one record. Default 4 MiB. */
+  highWaterMark?: number
+}
+
+export const DEFAULT_RECORD_BYTES = 1024 * 1024
+export const DEFAULT_READ_AHEAD_BYTES = 4 * 1024 * 1024
+
+/** Gaps that no section claims are read in pieces of this size. */
+const GAP_CHUNK_BYTES = 64 * 1024
+
+/** A read that is under way. */
+interface PendingRead {
+  readonly read: PlannedRead
+  readonly bytes: Uint8Array
+  readonly done: Promise<void>
+}
+
+/**
+ * Reads an APR file: a stream of its tensors' data, tensor after tensor in the order of the index.
+ *
+ * Header, metadata and index are checked before the first record, and every byte on the way: padding must be zero and
+ * the CRC-32 at the file's end, where there is one, must be that of the file. A stream that ends without an error has
+ * delivered exactly what the file's writer wrote.
+ *
+ * @param source a path, or a ByteSource, which is closed at the end of the stream
+ * @throws AprError `APR_BAD_OPTION` at once; as the stream's error every code that the file's content can cause, and
+ *   the file system's own errors
+ */
+export function aprReader(source: string | ByteSource, options: ReaderOptions = {}): TensorReadable {
+  return new AprReader(() => openInput(source), checkReaderOptions(options)) as unknown as TensorReadable
+}
+
+/** A source whose header, metadata and index were read. */
+export interface OpenInput {
+  readonly source: ByteSource
+  readonly open: OpenModel
+}
+
+/** Opens a source and reads what stands before its data. Closes it when that fails. */
+export async function openInput(input: string | ByteSource): Promise<OpenInput> {
+  const source = await openSource(input)
+  try {
+    return { source, open: await openModel(source) }
+  } catch (error) {
+    await source.close()
+    throw error
+  }
+}
+
+/** Reads on where `openInput` has ended, and closes the source. An opened input is read once. */
+export function readOpened(input: OpenInput, options: ReaderOptions = {}): TensorReadable {
+  return new AprReader(() => Promise.resolve(input), checkReaderOptions(options)) as unknown as TensorReadable
+}
+
+/** @throws AprError `APR_BAD_OPTION` */
+export function checkReaderOptions(options: ReaderOptions): Required<ReaderOptions> {
+  return {
+    recordBytes: checkBytesOption('recordBytes', options.recordBytes ?? DEFAULT_RECORD_BYTES),
+    highWaterMark: checkBytesOption('highWaterMark', options.highWaterMark ?? DEFAULT_READ_AHEAD_BYTES),
+  }
+}
+
+class AprReader extends Readable {
+  readonly #openInput: () => Promise<OpenInput>
+  readonly #recordBytes: number
+  readonly #highWaterMark: number
+  readonly #pool: BufferPool
+  readonly #pending: PendingRead[] = []
+  #pendingBytes = 0
+  #input: OpenInput | undefined
+  #planned: Iterator<PlannedRead> | undefined
+
+  constructor(open: () => Promise<OpenInput>, { recordBytes, highWaterMark }: Required<ReaderOptions>) {
+    super({ highWaterMark: QUEUE_BYTES, byteLength: queuedBytes })
+    this.#openInput = open
+    this.#recordBytes = recordBytes
+    this.#highWaterMark = highWaterMark
+    this.#pool = new BufferPool(2 * Math.max(highWaterMark, recordBytes))
+  }
+
+  override _open(done: Done): void {
+    bridge(async () => {
+      this.#input = await this.#openInput()
+      this.#planned = planReads(this.#input.open, this.#recordBytes)
+    }, done)
+  }
+
+  override _read(done: Done): void {
+    bridge(() => this.#deliver(), done)
+  }
+
+  override _destroy(done: Done): void {
+    bridge(async () => {
+      await Promise.allSettled(this.#pending.map((pending) => pending.done))
+      await this.#input?.source.close()
+    }, done)
+  }
+
+  async #deliver(): Promise<void> {
+    this.#readAhead()
+    const pending = this.#pending.shift()
+    if (pending === undefined) {
+      await this.#finish()
+      this.push(null)
+      return
+    }
+    await pending.done
+    this.#pendingBytes -= pending.bytes.length
+    for (const record of this.#records(pending)) this.push(record)
+  }
+
+  /** Starts reads up to the high-water mark, and always one. */
+  #readAhead(): void {
+    const { source, planned } = this.#opened()
+    while (this.#pending.length === 0 || this.#pendingBytes < this.#highWaterMark) {
+      const next = planned.next()
+      if (next.done === true) return
+      const read = next.value
+      const bytes = this.#pool.take(read.size)
+      const done = read.size > 0 ? source.read(bytes, read.position) : Promise.resolve()
+      // A failure is reported when the record's turn comes.
+      done.catch(() => undefined)
+      this.#pending.push({ read, bytes, done })
+      this.#pendingBytes += read.size
+    }
+  }
+
+  #records({ read, bytes }: PendingRead): TensorRecord[] {
+    const { open, source } = this.#opened()
+    const { model } = open
+    const records = read.pieces.map(({ section, offset, start, size, padding }): TensorRecord => {
+      const end = start + size
+      checkZero(bytes.subarray(end, end + padding), read.position + end, source.name)
+      // The one record of a read keeps the pool's buffer; small ones that share a read are copied out.
+      const data = read.pieces.length === 1 ? bytes : bytes.slice(start, end)
+      section.crc = crc32(data.subarray(0, size), section.crc)
+      checkScales(section.tensor, data.subarray(0, size), offset, source.name)
+      return { ...section.tensor, offset, data, model }
+    })
+    const [record] = records
+    const [piece] = read.pieces
+    if (records.length > 1 || record === undefined || piece === undefined) {
+      release(bytes)
+      return records
+    }
+    claim(bytes)
+    return [{ ...record, data: this.#pool.adopt(bytes.buffer as ArrayBuffer, piece.size) }]
+  }
+
+  /** Checks what no record holds: gaps that no read took along, the checksum, and that the input is still the same. */
+  async #finish(): Promise<void> {
+    const { open, source } = this.#opened()
+    let crc = 0
+    for (const section of open.sections) {
+      crc = combineCrc32(crc, section.crc, section.size)
+      crc = appendZerosCrc32(crc, section.gap)
+      const wasRead = 'tensor' in section && section.gap < ALIGNMENT
+      if (!wasRead) await this.#checkGap(section.start + section.size, section.gap)
+    }
+    if (open.footerOffset !== undefined) {
+      const footer = new Uint8Array(FOOTER_BYTES)
+      await source.read(footer, open.footerOffset)
+      const stored = new DataView(footer.buffer).getUint32(0, true)
+      if (stored !== crc) {
+        throw new AprError(
+          'APR_BAD_CRC',
+          `expected checksum ${hex(crc)} at the end of the file, found ${hex(stored)}`,
+          {
+            file: source.name,
+            offset: open.footerOffset,
+          },
+        )
+      }
+    }
+    await source.checkUnchanged?.()
+  }
+
+  async #checkGap(start: number, size: number): Promise<void> {
+    const { source } = this.#opened()
+    const chunk = new Uint8Array(Math.min(size, GAP_CHUNK_BYTES))
+    for (let done = 0; done < size; done += chunk.length) {
+      const part = chunk.subarray(0, Math.min(chunk.length, size - done))
+      await source.read(part, start + done)
+      checkZero(part, start + done, source.name)
+    }
+  }
+
+  #opened(): OpenInput & { planned: Iterator<PlannedRead> } {
+    if (!this.#input || !this.#planned) throw new Error('the reader is not open')
+    return { ...this.#input, planned: this.#planned }
+  }
+}
+
+function checkZero(bytes: Uint8Array, position: number, file: string): void {
+  const index = bytes.findIndex((byte) => byte !== 0)
+  if (index < 0) return
+  throw new AprError(
+    'APR_BAD_PADDING',
+    `expected zeros between the sections of the file, found the byte ${bytes[index]}`,
+    {
+      file,
+      offset: position + index,
+    },
+  )
+}
+
+/** A K-quant block whose scale is NaN or infinite decodes to nothing but such values. */
+function checkScales({ name, dtype }: TensorInfo, data: Uint8Array, offset: number, file: string): void {
+  if (!isKQuant(dtype)) return
+  const block = nonFiniteScale(dtype, data)
+  if (block === undefined) return
+  const index = offset / superBlockBytes(dtype) + block
+  throw new AprError('APR_BAD_VALUE', `expected finite scales, found one that is not in super-block ${index}`, {
+    file,
+    tensor: name,
+    element: index * SUPER_BLOCK_ELEMENTS,
+  })
+}

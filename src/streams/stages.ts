@@ -1,0 +1,91 @@
+/** The stages that users put between reader and writer: filter tensors, rename and reshape them, edit metadata. */
+import { Transform } from 'streamx'
+import { AprError } from '../errors.js'
+import { editMetadata } from '../formats/apr/metadata.js'
+import { isPossibleSize, tensorBytes, type AprModel, type TensorInfo, type TensorRecord } from '../tensor.js'
+import { release } from './buffers.js'
+import { oncePerModel, withTensors } from './derive.js'
+import { checkFunction } from './options.js'
+import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type TensorTransform } from './streamx.js'
+
+/**
+ * Passes the tensors for which `keep` returns true, and drops the others: from the stream, the index and the count of
+ * parameters.
+ * @param keep called once a tensor for the model and once a record; gives the same answer for the same tensor
+ * @throws AprError `APR_BAD_OPTION` at once; what `keep` throws as the stream's error
+ */
+export function filterTensors(keep: (tensor: TensorInfo) => boolean): TensorTransform {
+  checkFunction('the filter', keep)
+  const derive = oncePerModel((model) =>
+    withTensors(
+      model,
+      model.tensors.filter((tensor) => keep(tensor)),
+    ),
+  )
+  return stage((record) => {
+    if (keep(record)) return { ...record, model: derive(record.model) }
+    release(record.data)
+    return undefined
+  })
+}
+
+/**
+ * Renames or reshapes tensors: what `change` returns replaces the same fields of the tensor. A new dtype or shape says
+ * how the same bytes are to be read, so it must take as many; to change the bytes, use a Transform of your own.
+ * @param change called once a tensor for the model and once a record; gives the same answer for the same tensor
+ * @throws AprError `APR_BAD_OPTION` at once; as the stream's error `APR_BAD_RECORD` when the bytes do not fit, and what
+ *   `change` throws
+ */
+export function mapTensors(change: (tensor: TensorInfo) => Partial<Omit<TensorInfo, 'size'>>): TensorTransform {
+  checkFunction('the change', change)
+  const changed = (tensor: TensorInfo): TensorInfo => {
+    const { name, dtype, shape, size } = tensor
+    const result = { name, dtype, shape, ...change({ name, dtype, shape, size }), size }
+    if (!isPossibleSize(result)) {
+      throw new AprError(
+        'APR_BAD_RECORD',
+        `expected a change that keeps the tensor's ${size} bytes, found ${result.dtype} [${result.shape.join(', ')}] of ${tensorBytes(result.dtype, result.shape)} bytes`,
+        { tensor: name },
+      )
+    }
+    return Object.freeze(result)
+  }
+  const derive = oncePerModel((model) => withTensors(model, model.tensors.map(changed)))
+  return stage((record) => ({ ...record, ...changed(record), model: derive(record.model) }))
+}
+
+/**
+ * Edits the metadata: what `change` returns is set, key by key, and a key whose value is undefined is removed. Every
+ * other byte of the text stays as it is.
+ * @param change takes the metadata, parsed; called once
+ * @throws AprError `APR_BAD_OPTION` at once; what `change` throws as the stream's error
+ */
+export function mapMetadata(
+  change: (metadata: Readonly<Record<string, unknown>>) => Record<string, unknown>,
+): TensorTransform {
+  checkFunction('the change', change)
+  const derive = oncePerModel((model): AprModel => {
+    const changes = change(JSON.parse(model.metadata) as Record<string, unknown>)
+    return Object.freeze({ ...model, metadata: editMetadata(model.metadata, changes) })
+  })
+  return stage((record) => ({ ...record, model: derive(record.model) }))
+}
+
+/** Passes every record, after `look` has seen it. */
+export function tapRecords(look: (record: TensorRecord) => void): TensorTransform {
+  return stage((record) => {
+    look(record)
+    return record
+  })
+}
+
+/** A stage that makes one record, or none, of each. */
+function stage(convert: (record: TensorRecord) => TensorRecord | undefined): TensorTransform {
+  return new Transform({
+    highWaterMark: QUEUE_BYTES,
+    byteLength: recordBytes,
+    transform(value: unknown, done: (error: Error | null, record?: TensorRecord) => void) {
+      bridge<TensorRecord | undefined>(() => convert(checkIsRecord(value)), done)
+    },
+  }) as unknown as TensorTransform
+}

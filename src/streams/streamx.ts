@@ -1,0 +1,97 @@
+/** What the stages share of streamx: typed faces, the byte count of records, and the bridge for its hooks. */
+import { AprError } from '../errors.js'
+import type { TensorRecord } from '../tensor.js'
+
+/** A stream of tensor records: for `pipeline`, `.pipe()` and `for await`. */
+export interface TensorReadable extends AsyncIterable<TensorRecord> {
+  pipe<T extends NodeJS.WritableStream>(target: T): T
+  on(event: 'data', listener: (record: TensorRecord) => void): this
+  on(event: 'error', listener: (error: Error) => void): this
+  on(event: 'end' | 'close', listener: () => void): this
+  once(event: 'error', listener: (error: Error) => void): this
+  once(event: 'end' | 'close', listener: () => void): this
+  /** Ends the stream early, with an error where one is given; what it holds is freed before 'close'. */
+  destroy(error?: Error): void
+}
+
+/** A stage that takes tensor records and gives tensor records. */
+export interface TensorTransform extends NodeJS.ReadWriteStream {
+  // Node's pipeline asks for an iterator of strings or buffers here; a TensorRecord is neither.
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  [Symbol.asyncIterator](): NodeJS.AsyncIterator<any>
+  /** Ends the stage early, with an error where one is given; what it holds is freed before 'close'. */
+  destroy(error?: Error): void
+}
+
+/** A stage that takes tensor records and ends there. */
+export interface TensorWritable extends NodeJS.WritableStream {
+  /** Ends the stage early, with an error where one is given; what it holds is freed before 'close'. */
+  destroy(error?: Error): void
+}
+
+/**
+ * Runs a hook's work and hands its result or its error to streamx's callback. A throw or a rejection inside a hook
+ * would not reach the pipeline by itself: it would be an uncaught exception, and the pipeline would hang.
+ */
+export function bridge<T>(work: () => Promise<T> | T, done: (error: Error | null, value?: T) => void): void {
+  Promise.resolve()
+    .then(work)
+    .then(
+      (value) => done(null, value),
+      (error: unknown) => done(error instanceof Error ? error : new Error(String(error))),
+    )
+}
+
+/** How a hook tells streamx that it is done. */
+export type Done = (error: Error | null) => void
+
+/**
+ * Checks that what reached a stage is a tensor record.
+ * @throws AprError `APR_BAD_RECORD`
+ */
+export function checkIsRecord(value: unknown): TensorRecord {
+  const record = value as Partial<TensorRecord> | null
+  const isRecord =
+    typeof record === 'object' &&
+    typeof record?.name === 'string' &&
+    record.data instanceof Uint8Array &&
+    typeof record.model === 'object'
+  if (!isRecord) {
+    throw new AprError(
+      'APR_BAD_RECORD',
+      `expected a tensor record with name, data and model, found ${describeValue(value)}`,
+    )
+  }
+  return record as TensorRecord
+}
+
+function describeValue(value: unknown): string {
+  if (value instanceof Uint8Array) return 'bytes'
+  return value === null
+    ? 'null'
+    : typeof value === 'object'
+      ? `an object with ${Object.keys(value).join(', ') || 'no keys'}`
+      : typeof value
+}
+
+const sizes = new WeakMap<object, number>()
+
+/**
+ * How much a queued record counts towards `highWaterMark`, in bytes. Never 0, and always the same for one record, even
+ * after its data was detached: streamx loses records or spins otherwise.
+ */
+export function recordBytes(record: unknown): number {
+  if (typeof record !== 'object' || record === null) return 1
+  let size = sizes.get(record)
+  if (size === undefined) {
+    size = 1 + ((record as Partial<TensorRecord>).data?.byteLength ?? 0)
+    sizes.set(record, size)
+  }
+  return size
+}
+
+/**
+ * What streamx itself may queue on each side of a stage: a few small records or one of any size. The memory that counts
+ * is in the stages' own windows, which their `highWaterMark` bounds.
+ */
+export const QUEUE_BYTES = 64 * 1024

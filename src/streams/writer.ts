@@ -1,0 +1,250 @@
+import { crc32 } from 'node:zlib'
+import { Writable } from 'streamx'
+import { AprError } from '../errors.js'
+import { appendZerosCrc32, combineCrc32 } from '../formats/apr/checksum.js'
+import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
+import { layoutModel, type Layout } from '../formats/apr/layout.js'
+import { checkTensor, type IndexEntry } from '../formats/apr/tensor-index.js'
+import type { AprModel, TensorInfo, TensorRecord } from '../tensor.js'
+import { release } from './buffers.js'
+import { withTensors } from './derive.js'
+import { checkBytesOption } from './options.js'
+import { OutputFile } from './output-file.js'
+import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorWritable } from './streamx.js'
+import { WriteWindow } from './write-window.js'
+
+export interface WriterOptions {
+  /** Replace an existing file. Default false: an existing file is an error. */
+  overwrite?: boolean
+  /** Bytes that are on their way to the file at the most; at least one record. Default 4 MiB. */
+  highWaterMark?: number
+}
+
+export const DEFAULT_WRITE_BEHIND_BYTES = 4 * 1024 * 1024
+
+/** Bytes that are moved at once when the layout was not what was announced. */
+const MOVE_BYTES = 1024 * 1024
+
+/** What has arrived of one tensor. */
+interface Arrival {
+  readonly tensor: TensorInfo
+  /** Absolute offset of its data in the partial file. */
+  readonly position: number
+  /** Bytes that have arrived, and their CRC-32. */
+  received: number
+  crc: number
+}
+
+/**
+ * Writes an APR file. The first record's model says the whole layout, so every record is written at its place in one
+ * pass, tensors in any order, the records of one tensor in theirs. At the end come header, index and checksum, then one
+ * rename: the file appears whole or not at all, and what stood there is untouched until then.
+ *
+ * What arrives counts, not what was announced: where stages in between dropped or changed tensors without changing the
+ * model, the data is moved once at the end.
+ *
+ * @throws AprError `APR_BAD_OPTION` at once; as the stream's error `APR_EXISTS`, `APR_SAME_FILE`, `APR_BAD_RECORD` for
+ *   records that make no file, `APR_BAD_INDEX`, `APR_LIMIT`, and the file system's own errors
+ */
+export function aprWriter(path: string, options: WriterOptions = {}): TensorWritable {
+  const highWaterMark = checkBytesOption('highWaterMark', options.highWaterMark ?? DEFAULT_WRITE_BEHIND_BYTES)
+  return new AprWriter(path, options.overwrite ?? false, highWaterMark)
+}
+
+class AprWriter extends Writable {
+  readonly #path: string
+  readonly #overwrite: boolean
+  readonly #highWaterMark: number
+  #output: OutputFile | undefined
+  #window: WriteWindow | undefined
+  #layout: Layout | undefined
+  #announced: AprModel | undefined
+  /** The model of the last record: a stage may have changed the metadata on the way. */
+  #model: AprModel | undefined
+  /** Where tensors go that were not announced. */
+  #tail = 0
+  readonly #places = new Map<string, IndexEntry>()
+  readonly #arrivals = new Map<string, Arrival>()
+
+  constructor(path: string, overwrite: boolean, highWaterMark: number) {
+    super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
+    this.#path = path
+    this.#overwrite = overwrite
+    this.#highWaterMark = highWaterMark
+  }
+
+  override _open(done: Done): void {
+    bridge(async () => {
+      this.#output = await OutputFile.create(this.#path, this.#overwrite)
+      this.#window = new WriteWindow(this.#output, this.#highWaterMark)
+    }, done)
+  }
+
+  override _write(record: unknown, done: Done): void {
+    bridge(() => this.#accept(checkIsRecord(record)), done)
+  }
+
+  override _final(done: Done): void {
+    bridge(() => this.#finish(), done)
+  }
+
+  override _destroy(done: Done): void {
+    bridge(async () => {
+      await this.#window?.settled()
+      await this.#output?.discard()
+    }, done)
+  }
+
+  async #accept(record: TensorRecord): Promise<void> {
+    const { output, window } = this.#opened()
+    if (this.#model === undefined) await this.#reserve(record.model, output)
+    this.#model = record.model
+    const arrival = this.#arrivals.get(record.name) ?? this.#begin(record)
+    checkRecord(record, arrival)
+    const { data } = record
+    const position = arrival.position + arrival.received
+    arrival.crc = crc32(data, arrival.crc)
+    arrival.received += data.length
+    await window.write(data, position, () => release(data))
+  }
+
+  /** Lays the file out as the model announces it. */
+  async #reserve(model: AprModel, output: OutputFile): Promise<void> {
+    if (model.origin) await output.refuse(model.origin)
+    const layout = layoutModel(model)
+    for (const entry of layout.entries) this.#places.set(entry.name, entry)
+    this.#layout = layout
+    this.#announced = model
+    this.#tail = align(layout.fileSize)
+  }
+
+  /** The first record of a tensor: it goes to its announced place, or behind everything that was announced. */
+  #begin(record: TensorRecord): Arrival {
+    checkTensor(record)
+    const { name, dtype, shape, size } = record
+    const announced = this.#places.get(name)
+    let position = this.#tail
+    if (announced?.size === size) position = (this.#layout?.dataOffset ?? 0) + announced.dataOffset
+    else this.#tail += align(size)
+    const arrival = { tensor: { name, dtype, shape, size }, position, received: 0, crc: 0 }
+    this.#arrivals.set(name, arrival)
+    return arrival
+  }
+
+  async #finish(): Promise<void> {
+    const { window } = this.#opened()
+    if (this.#model === undefined) {
+      throw new AprError('APR_BAD_RECORD', 'expected at least one tensor, found a stream without any', {
+        file: this.#path,
+      })
+    }
+    for (const { tensor, received } of this.#arrivals.values()) {
+      if (received !== tensor.size) {
+        throw new AprError(
+          'APR_BAD_RECORD',
+          `expected ${tensor.size} bytes, found ${received} before the end of the stream`,
+          { tensor: tensor.name },
+        )
+      }
+    }
+    await window.flush()
+    const layout = await this.#finalLayout(this.#model)
+    const { output } = this.#opened()
+    const footer = new Uint8Array(FOOTER_BYTES)
+    new DataView(footer.buffer).setUint32(0, this.#checksum(layout), true)
+    // The header comes last: before it, nobody can take the partial file for a model.
+    await output.resize(layout.fileSize - FOOTER_BYTES)
+    await output.write(footer, layout.fileSize - FOOTER_BYTES)
+    await output.write(layout.head.subarray(HEADER_BYTES), HEADER_BYTES)
+    await output.sync()
+    await output.write(layout.head.subarray(0, HEADER_BYTES), 0)
+    await output.commit()
+  }
+
+  /** The layout of what arrived; moves the data there where that is not what was announced. */
+  async #finalLayout(model: AprModel): Promise<Layout> {
+    const announced = this.#layout
+    const tensors = [...this.#arrivals.values()].map(({ tensor }) => tensor)
+    if (
+      announced &&
+      model === this.#announced &&
+      tensors.length === announced.entries.length &&
+      announced.entries.every(sameAs(this.#arrivals))
+    ) {
+      return announced
+    }
+    const layout = layoutModel(withTensors(model, tensors))
+    const isInPlace = layout.entries.every(
+      ({ name, dataOffset }) => this.#arrivals.get(name)?.position === layout.dataOffset + dataOffset,
+    )
+    if (!isInPlace) await this.#move(layout)
+    return layout
+  }
+
+  /** Copies every tensor to its place in a second partial file, which then is the output. */
+  async #move(layout: Layout): Promise<void> {
+    const { output: from } = this.#opened()
+    const to = await OutputFile.create(this.#path, this.#overwrite, '.moved.partial')
+    this.#output = to
+    try {
+      const chunk = new Uint8Array(MOVE_BYTES)
+      for (const { name, size, dataOffset } of layout.entries) {
+        const position = this.#arrivals.get(name)?.position ?? 0
+        for (let done = 0; done < size; done += chunk.length) {
+          const part = chunk.subarray(0, Math.min(chunk.length, size - done))
+          await from.read(part, position + done)
+          await to.write(part, layout.dataOffset + dataOffset + done)
+        }
+      }
+    } finally {
+      await from.discard()
+    }
+  }
+
+  /** CRC-32 of the file, from those of its parts. */
+  #checksum(layout: Layout): number {
+    let crc = crc32(layout.head)
+    for (const { name, size } of layout.entries) {
+      crc = combineCrc32(crc, this.#arrivals.get(name)?.crc ?? 0, size)
+      crc = appendZerosCrc32(crc, align(size) - size)
+    }
+    return crc
+  }
+
+  #opened(): { output: OutputFile; window: WriteWindow } {
+    if (!this.#output || !this.#window) throw new Error('the writer is not open')
+    return { output: this.#output, window: this.#window }
+  }
+}
+
+function checkRecord({ name, dtype, shape, size, offset, data }: TensorRecord, { tensor, received }: Arrival): void {
+  const isSame = dtype === tensor.dtype && size === tensor.size && shape.join() === tensor.shape.join()
+  if (!isSame) {
+    throw new AprError(
+      'APR_BAD_RECORD',
+      `expected ${tensor.dtype} [${tensor.shape.join(', ')}] as in the tensor's first record, found ${dtype} [${shape.join(', ')}]`,
+      { tensor: name },
+    )
+  }
+  if (offset !== received) {
+    throw new AprError(
+      'APR_BAD_RECORD',
+      `expected the tensor's bytes from ${received} on, found those from ${offset} on`,
+      { tensor: name },
+    )
+  }
+  if (offset + data.length > size) {
+    throw new AprError('APR_BAD_RECORD', `expected at most ${size} bytes, found ${offset + data.length}`, {
+      tensor: name,
+    })
+  }
+}
+
+function sameAs(arrivals: ReadonlyMap<string, Arrival>): (entry: TensorInfo) => boolean {
+  return ({ name, dtype, shape, size }) => {
+    const tensor = arrivals.get(name)?.tensor
+    return (
+      tensor !== undefined && tensor.dtype === dtype && tensor.size === size && tensor.shape.join() === shape.join()
+    )
+  }
+}

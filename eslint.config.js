@@ -2,7 +2,7 @@ import eslint from '@eslint/js'
 import tseslint from 'typescript-eslint'
 
 export default tseslint.config(
-  { ignores: ['dist/', 'bench/', '.tap/', 'src/quant/wasm/'] },
+  { ignores: ['dist/', 'bench/', '.tap/', 'src/quant/assembly/'] },
   eslint.configs.recommended,
   {
     files: ['**/*.ts'],

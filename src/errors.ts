@@ -15,6 +15,7 @@ export type AprErrorCode =
   | 'APR_SAME_FILE'
   | 'APR_NO_SPACE'
   | 'APR_BAD_OPTION'
+  | 'APR_WORKER'
 
 /** Where an error was found. Every part that is known is also a field of the error. */
 export interface ErrorPlace {

@@ -8,6 +8,7 @@ import { Q4K_BLOCK_BYTES } from '../quant/q4k-block.js'
 import { aprQ8Scale, isFloat, type Run } from '../quant/run.js'
 import {
   APR_Q8_HEAD_BYTES,
+  elementCount,
   parameterCount,
   SUPER_BLOCK_ELEMENTS,
   type AprModel,
@@ -16,8 +17,8 @@ import {
 } from '../tensor.js'
 import { pieceElements, type PieceElements } from './cut.js'
 import { oncePerModel } from './derive.js'
-import { createInlineExecutor, type Executor } from './executor.js'
-import { checkChoiceOption, checkFunction } from './options.js'
+import { Executor } from './executor.js'
+import { checkBytesOption, checkChoiceOption, checkFunction, checkWholeOption } from './options.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorTransform } from './streamx.js'
 
 export interface Q4KOptions {
@@ -27,6 +28,10 @@ export interface Q4KOptions {
   select?: Select
   /** The dtype of float tensors that are not quantized. Default `auto`: F32 and F16 stay, others become F32. */
   kept?: Kept
+  /** Worker threads at the most. Default: the cores that are there for this process. Few data take fewer. */
+  threads?: number
+  /** Bytes of records under way in the threads at the most; at least one record a thread. Default 2 MiB a thread. */
+  highWaterMark?: number
 }
 
 /** What the stage does to a model. */
@@ -35,6 +40,9 @@ export interface Quantized {
   /** By the tensors' names. */
   readonly decisions: ReadonlyMap<string, Decision>
 }
+
+/** Enough that a thread has its next record when it has done one. */
+const BYTES_PER_THREAD = 2 * 1024 * 1024
 
 /** Metadata of a model with Q4_K tensors, as the reference writes it. */
 const QUANTIZATION = { quant_type: 'q4_k', bits: 4, block_size: SUPER_BLOCK_ELEMENTS, symmetric: false }
@@ -54,6 +62,8 @@ export function checkQ4KOptions(options: Q4KOptions): Q4KOptions {
   if (options.fit !== undefined) checkChoiceOption('fit', options.fit, ['search', 'minmax'])
   if (options.kept !== undefined) checkChoiceOption('kept', options.kept, ['auto', 'same', 'f32'])
   if (options.select !== undefined) checkFunction('select', options.select)
+  if (options.threads !== undefined) checkWholeOption('threads', options.threads, 'threads')
+  if (options.highWaterMark !== undefined) checkBytesOption('highWaterMark', options.highWaterMark)
   return options
 }
 
@@ -95,8 +105,12 @@ class Q4KStage extends Transform {
   constructor(options: Q4KOptions) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
     this.#options = options
-    this.#quantized = oncePerModel((model) => quantizeModel(model, options))
-    this.#executor = createInlineExecutor()
+    this.#quantized = oncePerModel((model) => {
+      const quantized = quantizeModel(model, options)
+      this.#executor.prepare(convertedElements(quantized), options.fit ?? 'search')
+      return quantized
+    })
+    this.#executor = new Executor(options.threads)
   }
 
   override _transform(value: unknown, done: (error: Error | null, record?: unknown) => void): void {
@@ -108,7 +122,12 @@ class Q4KStage extends Transform {
       converted.catch(() => undefined)
       this.#pending.push({ record: converted, bytes })
       this.#pendingBytes += bytes
-      while (this.#pendingBytes > this.#executor.highWaterMark) await this.#deliver()
+      // One record a thread is always under way.
+      const { threads } = this.#executor
+      const highWaterMark = this.#options.highWaterMark ?? threads * BYTES_PER_THREAD
+      while (this.#pendingBytes > highWaterMark && this.#pending.length > threads) {
+        await this.#deliver()
+      }
     }, done)
   }
 
@@ -161,6 +180,11 @@ class Q4KStage extends Transform {
     }
     return { dtype, data: offset === 0 ? data.subarray(APR_Q8_HEAD_BYTES) : data, elements, rowElements, scale }
   }
+}
+
+/** Elements that are quantized or widened. */
+function convertedElements({ decisions }: Quantized): number {
+  return [...decisions.values()].reduce((sum, { from, to }) => sum + (from === to ? 0 : elementCount(from.shape)), 0)
 }
 
 function isSameTensor(a: TensorInfo, b: TensorInfo): boolean {

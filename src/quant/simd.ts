@@ -1,0 +1,59 @@
+/**
+ * The SIMD kernel: WebAssembly, compiled from `assembly/` when the package is built. Four sub-blocks are fitted side by
+ * side, one a lane, so that every lane keeps the scalar order of operations and so the scalar bytes.
+ */
+import { readFileSync } from 'node:fs'
+import { SUPER_BLOCK_ELEMENTS } from '../tensor.js'
+import type { Kernel } from './kernel.js'
+import { Q4K_BLOCK_BYTES } from './q4k-block.js'
+
+/** What the module exports: addresses in its memory, and functions on what stands there. */
+interface KernelExports {
+  readonly INPUT: WebAssembly.Global
+  readonly OUTPUT: WebAssembly.Global
+  readonly RAW: WebAssembly.Global
+  readonly MAX_BLOCKS: WebAssembly.Global
+  readonly MEMORY_BYTES: WebAssembly.Global
+  /** Fit the first `blocks` super-blocks of INPUT into OUTPUT; -1, or the index of a value that is not finite. */
+  search(blocks: number): number
+  minmax(blocks: number): number
+  /** Widen `count` numbers of RAW, from element `source` on, to INPUT, from element `target` on. */
+  widenF16(source: number, target: number, count: number): void
+  widenBF16(source: number, target: number, count: number): void
+}
+
+const PAGE_BYTES = 64 * 1024
+/** Pages of memory that the module asks for; its addresses are fixed when it is compiled. */
+const MEMORY_PAGES = 32
+
+let compiled: WebAssembly.Module | undefined
+
+/** The module, compiled once a process. It can be sent to other threads, which then share the machine code. */
+export function kernelModule(): WebAssembly.Module {
+  compiled ??= new WebAssembly.Module(readFileSync(new URL('./kernel.wasm', import.meta.url)))
+  return compiled
+}
+
+/** A kernel with a memory of its own, 2 MiB: one a thread. */
+export function createSimdKernel(module: WebAssembly.Module = kernelModule()): Kernel {
+  const memory = new WebAssembly.Memory({ initial: MEMORY_PAGES })
+  const instance = new WebAssembly.Instance(module, { env: { memory } })
+  const exports = instance.exports as unknown as KernelExports
+  const address = (global: WebAssembly.Global): number => global.value as number
+  if (address(exports.MEMORY_BYTES) > MEMORY_PAGES * PAGE_BYTES) throw new Error('the kernel needs more memory')
+
+  const maxBlocks = address(exports.MAX_BLOCKS)
+  const elements = maxBlocks * SUPER_BLOCK_ELEMENTS
+  const raw = new Uint8Array(memory.buffer, address(exports.RAW), elements * 2)
+  return {
+    maxBlocks,
+    input: new Float32Array(memory.buffer, address(exports.INPUT), elements),
+    output: new Uint8Array(memory.buffer, address(exports.OUTPUT), maxBlocks * Q4K_BLOCK_BYTES),
+    widen(dtype, bytes, start, count) {
+      raw.set(bytes.subarray(0, count * 2))
+      if (dtype === 'F16') exports.widenF16(0, start, count)
+      else exports.widenBF16(0, start, count)
+    },
+    fit: (fit, blocks) => exports[fit](blocks) === -1,
+  }
+}

@@ -1,18 +1,15 @@
 #!/usr/bin/env node
-import { readFile } from 'node:fs/promises'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { quantizeCommand, type QuantizeFlags } from './cli/quantize-command.js'
 import { inspectCommand, verifyCommand } from './cli/read-commands.js'
+import { packageVersion } from './version.js'
 import { reportFailure, UsageError } from './cli/output.js'
 
 const EXIT_FAILURE = 1
 const EXIT_USAGE = 2
 
 async function main(): Promise<void> {
-  const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as {
-    version: string
-  }
-  const program = buildProgram(version)
+  const program = buildProgram(packageVersion())
   try {
     await program.parseAsync()
   } catch (error) {
@@ -22,15 +19,10 @@ async function main(): Promise<void> {
       process.stderr.write(`error: ${error.message}\n`)
       process.exitCode = EXIT_USAGE
     } else {
-      const { json, debug } = program.args.length > 0 ? globalFlags() : { json: false, debug: false }
-      reportFailure(error, json, debug)
+      reportFailure(error, process.argv.includes('--json'), process.argv.includes('--debug'))
       process.exitCode ??= EXIT_FAILURE
     }
   }
-}
-
-function globalFlags(): { json: boolean; debug: boolean } {
-  return { json: process.argv.includes('--json'), debug: process.argv.includes('--debug') }
 }
 
 function buildProgram(version: string): Command {
@@ -73,11 +65,17 @@ function buildProgram(version: string): Command {
         .choices(['auto', 'stream', 'memory'])
         .default('auto'),
     )
+    .addOption(
+      new Option('--threads <count>', 'worker threads at the most (default: the cores that are there)').argParser(
+        wholeNumber,
+      ),
+    )
     .option('--only <pattern>', 'quantize only tensors whose name matches this glob; may be given again', gather)
     .option('--skip <pattern>', 'do not quantize tensors whose name matches this glob; may be given again', gather)
     .option('--plan', 'say what would be done, from the index alone, and write nothing')
     .option('--json', 'print one JSON object on standard output, and nothing else there')
     .option('-f, --force', 'replace an existing output')
+    .option('--resume', 'go on from what an interrupted run of the same job has left; leave it again when interrupted')
     .option('--no-space-check', 'start also where the disk has too little room')
     .option('-q, --quiet', 'print nothing but errors')
     .option('--debug', 'show where in the code an error came from')
@@ -115,6 +113,11 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Nothing is left b
 function gather(value: string, previous: string[] = []): string[] {
   if (value === '') throw new InvalidArgumentError('expected a pattern, found an empty one')
   return [...previous, value]
+}
+
+function wholeNumber(value: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError('expected a whole number above 0')
+  return Number(value)
 }
 
 await main()

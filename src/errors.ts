@@ -12,6 +12,7 @@ export type AprErrorCode =
   | 'APR_BAD_RECORD'
   | 'APR_BAD_VALUE'
   | 'APR_EXISTS'
+  | 'APR_BUSY'
   | 'APR_SAME_FILE'
   | 'APR_NO_SPACE'
   | 'APR_BAD_OPTION'

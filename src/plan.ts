@@ -1,6 +1,6 @@
 import { dirname, resolve } from 'node:path'
 import { statfs } from 'node:fs/promises'
-import { layoutModel } from './formats/apr/layout.js'
+import { layoutModel, type Layout } from './formats/apr/layout.js'
 import type { Decision, Reason } from './quant/policy.js'
 import { checkQ4KOptions, quantizeModel, type Q4KOptions } from './streams/q4k.js'
 import { openInput } from './streams/reader.js'
@@ -68,7 +68,7 @@ export async function plan(input: string | ByteSource, options: PlanOptions = {}
   try {
     const place = options.output ?? (typeof input === 'string' ? input : undefined)
     return {
-      ...planModel(open.model, source, options),
+      ...planJob(prepareJob(open.model, options), source, options),
       freeBytes: place === undefined ? undefined : await freeBytes(dirname(resolve(place))),
     }
   } finally {
@@ -76,11 +76,25 @@ export async function plan(input: string | ByteSource, options: PlanOptions = {}
   }
 }
 
-/** What is known without looking at a disk. */
-export function planModel(model: AprModel, source: ByteSource, options: PlanOptions): Omit<Plan, 'freeBytes'> {
+/** What a job makes of a model. */
+export interface PreparedJob {
+  readonly decisions: readonly Decision[]
+  readonly layout: Layout
+}
+
+/** @throws AprError for tensors that the output's format cannot hold */
+export function prepareJob(model: AprModel, options: Q4KOptions): PreparedJob {
   const quantized = quantizeModel(model, options)
-  const decisions = [...quantized.decisions.values()]
-  const outputBytes = layoutModel(quantized.model).fileSize
+  return { decisions: [...quantized.decisions.values()], layout: layoutModel(quantized.model) }
+}
+
+/** What is known without looking at a disk. */
+export function planJob(
+  { decisions, layout }: PreparedJob,
+  source: ByteSource,
+  options: ModeOptions,
+): Omit<Plan, 'freeBytes'> {
+  const outputBytes = layout.fileSize
   const mode = resolveMode(source.size, options)
   const selected = decisions.filter(({ reason }) => reason === 'selected').length
   return {

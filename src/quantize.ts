@@ -1,23 +1,31 @@
+import { createHash } from 'node:crypto'
 import { dirname, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { AprError } from './errors.js'
+import type { Layout } from './formats/apr/layout.js'
 import { peakMemoryBytes, type Mode, type ModeOptions } from './mode.js'
-import { freeBytes, planModel } from './plan.js'
+import { freeBytes, planJob, prepareJob, type Plan } from './plan.js'
 import type { Reason } from './quant/policy.js'
 import type { ByteSource } from './source.js'
 import { checkFunction } from './streams/options.js'
 import { checkQ4KOptions, q4k, type Q4KOptions } from './streams/q4k.js'
 import { checkReaderOptions, openInput, readOpened, type OpenInput, type ReaderOptions } from './streams/reader.js'
-import { tapRecords } from './streams/stages.js'
-import type { TensorTransform } from './streams/streamx.js'
+import { OutputFile, partialBytes } from './streams/output-file.js'
+import { skipRecords, tapRecords } from './streams/stages.js'
 import { collect, writeWhole } from './streams/whole.js'
-import { aprWriter } from './streams/writer.js'
+import { writeOpened } from './streams/writer.js'
 import type { TensorRecord } from './tensor.js'
+import { packageVersion } from './version.js'
 
 export interface QuantizeOptions extends Q4KOptions, ReaderOptions, ModeOptions {
   /** Replace an existing output. Default false: an existing output is an error. */
   overwrite?: boolean
+  /**
+   * Go on from what an earlier run of the same job has left: the same input, options and version of this package. What
+   * it wrote is proven first. A run that fails then leaves its partial file for the next. Default false.
+   */
+  resume?: boolean
   /** Refuse to start where the disk has less room than the output takes. Default true. */
   spaceCheck?: boolean
   /** Called as the job goes on, once a record. What it throws ends the job. */
@@ -53,6 +61,9 @@ export interface QuantizeReport {
   /** How many tensors were quantized or kept for which reason. */
   readonly reasons: Partial<Record<Reason, number>>
   readonly warnings: readonly string[]
+  /** With `resume`: tensors that an earlier run had written, and why there are none where something was left of one. */
+  readonly resumedTensors: number
+  readonly restartReason: string | undefined
   readonly seconds: number
   /** Peak resident memory of the whole process so far. */
   readonly peakMemoryBytes: number
@@ -78,15 +89,14 @@ export async function quantize(
   options.signal?.throwIfAborted()
 
   const opened = await openInput(input)
-  let planned
+  let job: Job
   try {
-    planned = planModel(opened.open.model, opened.source, options)
-    if (options.spaceCheck !== false) await checkSpace(output, planned.outputBytes)
+    job = await prepare(opened, output, options)
   } catch (error) {
     await opened.source.close()
     throw error
   }
-  const job = { opened, output, options, tap: tapRecords(reporter(planned, options.onProgress)) }
+  const { planned } = job
   await (planned.mode === 'stream' ? quantizeStreaming(job) : quantizeInMemory(job))
 
   const { inputBytes, outputBytes, ratio, tensors, quantized, kept, warnings, mode, decisions } = planned
@@ -104,33 +114,69 @@ export async function quantize(
     kept,
     reasons,
     warnings,
+    resumedTensors: job.target.resumed.size,
+    restartReason: job.target.restartReason,
     seconds: (performance.now() - started) / 1000,
     peakMemoryBytes: await peakMemoryBytes(),
   }
 }
 
-/** Sets the two modes to work: what they need, once everything was checked that can be without reading a tensor. */
+/** What the two modes need, once everything was checked that can be without reading a tensor. */
 interface Job {
   readonly opened: OpenInput
-  readonly output: string
+  /** The claimed output, with what is there of it already. */
+  readonly target: OutputFile
   readonly options: QuantizeOptions
-  /** Counts what was read. */
-  readonly tap: TensorTransform
+  readonly planned: Omit<Plan, 'freeBytes'>
+}
+
+async function prepare(opened: OpenInput, output: string, options: QuantizeOptions): Promise<Job> {
+  const { source, open } = opened
+  // Only a stream can go on where another ended.
+  const mode = options.resume === true ? 'stream' : options.mode
+  const prepared = prepareJob(open.model, options)
+  const planned = planJob(prepared, source, { ...options, mode: mode ?? 'auto' })
+  if (options.spaceCheck !== false) await checkSpace(output, planned.outputBytes)
+  const { overwrite = false, resume = false } = options
+  const job = planned.mode === 'stream' ? jobName(source, prepared.layout, options) : undefined
+  const target = await OutputFile.create(output, { overwrite, resume, job, origin: open.model.origin })
+  return { opened, target, options, planned }
+}
+
+/** Names all that decides the output's bytes; undefined where the input cannot be told to be unchanged. */
+function jobName(source: ByteSource, layout: Layout, { fit = 'search' }: QuantizeOptions): string | undefined {
+  if (source.version === undefined) return undefined
+  return createHash('sha256')
+    .update(JSON.stringify([packageVersion(), source.version, fit]))
+    .update(layout.head)
+    .digest('hex')
 }
 
 /** In constant memory, whatever the size of the model. */
-async function quantizeStreaming({ opened, output, options, tap }: Job): Promise<void> {
-  await run([readOpened(opened, options), tap, q4k(options), aprWriter(output, options)], options.signal)
+async function quantizeStreaming({ opened, target, options, planned }: Job): Promise<void> {
+  const { resumed } = target
+  // The writer learns the model from a record: one at least has to come.
+  const [first] = planned.decisions
+  if (first && resumed.size === planned.tensors) target.forget(first.name)
+  const progress = tapRecords(reporter(planned, options.onProgress))
+  // Every byte of the input is read and checked, also of tensors that are done.
+  const rest = skipRecords(({ name }) => resumed.has(name))
+  await run([readOpened(opened, options), progress, rest, q4k(options), writeOpened(target, options)], options.signal)
 }
 
 /** All in memory: everything is read, then everything is quantized, then the file is written from front to back. */
-async function quantizeInMemory({ opened, output, options, tap }: Job): Promise<void> {
+async function quantizeInMemory({ opened, target, options, planned }: Job): Promise<void> {
   const { signal } = options
-  const source: TensorRecord[] = []
-  await run([readOpened(opened, options), tap, collect(source)], signal)
-  const quantized: TensorRecord[] = []
-  await run([Readable.from(taken(source)), q4k(options), collect(quantized)], signal)
-  await writeWhole(output, quantized, options.overwrite ?? false, signal)
+  try {
+    const source: TensorRecord[] = []
+    const progress = tapRecords(reporter(planned, options.onProgress))
+    await run([readOpened(opened, options), progress, collect(source)], signal)
+    const quantized: TensorRecord[] = []
+    await run([Readable.from(taken(source)), q4k(options), collect(quantized)], signal)
+    await writeWhole(target, quantized, signal)
+  } finally {
+    await target.discard()
+  }
 }
 
 /** The records one after the other, each let go of when the next is asked for. */
@@ -154,7 +200,7 @@ async function run(
 
 /** @throws AprError `APR_NO_SPACE` with both numbers */
 async function checkSpace(output: string, needed: number): Promise<void> {
-  const free = await freeBytes(dirname(resolve(output)))
+  const free = (await freeBytes(dirname(resolve(output)))) + (await partialBytes(output))
   if (free < needed) {
     throw new AprError('APR_NO_SPACE', `expected ${needed} bytes free on the output's disk, found ${free}`, {
       file: output,

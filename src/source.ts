@@ -9,6 +9,8 @@ export interface ByteSource {
   readonly name: string
   /** Bytes. */
   readonly size: number
+  /** Changes whenever the content does, as an ETag; without it a job on this input cannot be resumed. */
+  readonly version?: string
   /** Set where the input is a local file, so that it is never replaced by its own output. */
   readonly identity?: FileIdentity
   /** Fills all of `target` with the bytes at `position`, or fails. */
@@ -45,6 +47,7 @@ export async function openFile(path: string): Promise<ByteSource> {
     return {
       name: path,
       size,
+      version: [opened.dev, opened.ino, opened.size, opened.mtimeNs].join(':'),
       identity: { device: opened.dev, inode: opened.ino },
       async read(target, position) {
         for (let done = 0; done < target.length;) {

@@ -19,6 +19,8 @@ export interface QuantizeFlags {
   json?: boolean
   force?: boolean
   spaceCheck: boolean
+  resume?: boolean
+  threads?: number
   quiet?: boolean
 }
 
@@ -60,7 +62,9 @@ export async function quantizeCommand(file: string, flags: QuantizeFlags): Promi
     bar?.stop()
     if (!signal.aborted) throw error
     process.exitCode = EXIT_INTERRUPTED
-    process.stderr.write('interrupted: nothing was written\n')
+    process.stderr.write(
+      flags.resume ? 'interrupted: --resume goes on from here\n' : 'interrupted: nothing was written\n',
+    )
   } finally {
     dispose()
   }
@@ -85,6 +89,8 @@ function toOptions(flags: QuantizeFlags): QuantizeOptions {
     mode,
     overwrite: force ?? false,
     spaceCheck,
+    resume: flags.resume ?? false,
+    ...(flags.threads !== undefined && { threads: flags.threads }),
   }
 }
 
@@ -111,6 +117,8 @@ function interruptible(): { signal: AbortSignal; dispose: () => void } {
 }
 
 function printReport(report: QuantizeReport): void {
+  if (report.restartReason !== undefined) print(`started over: ${printable(report.restartReason)}`)
+  if (report.resumedTensors > 0) print(`resumed: ${plural(report.resumedTensors, 'tensor')} of an earlier run`)
   const { inputBytes, outputBytes, ratio, seconds, peakMemoryBytes, mode } = report
   print(printable(report.output))
   print(`  ${bytes(inputBytes)} -> ${bytes(outputBytes)}, ${ratio.toFixed(2)} times smaller`)

@@ -1,5 +1,6 @@
 /** The part of WebAssembly's JavaScript API that this package uses: Node's own types leave it to the DOM's. */
 declare namespace WebAssembly {
+  // eslint-disable-next-line @typescript-eslint/no-extraneous-class
   class Module {
     constructor(bytes: Uint8Array)
   }

@@ -44,7 +44,7 @@ interface PendingRead {
  *   the file system's own errors
  */
 export function aprReader(source: string | ByteSource, options: ReaderOptions = {}): TensorReadable {
-  return new AprReader(() => openInput(source), checkReaderOptions(options)) as unknown as TensorReadable
+  return new AprReader(source, undefined, checkReaderOptions(options)) as unknown as TensorReadable
 }
 
 /** A source whose header, metadata and index were read. */
@@ -66,7 +66,7 @@ export async function openInput(input: string | ByteSource): Promise<OpenInput> 
 
 /** Reads on where `openInput` has ended, and closes the source. An opened input is read once. */
 export function readOpened(input: OpenInput, options: ReaderOptions = {}): TensorReadable {
-  return new AprReader(() => Promise.resolve(input), checkReaderOptions(options)) as unknown as TensorReadable
+  return new AprReader(input.source, input, checkReaderOptions(options)) as unknown as TensorReadable
 }
 
 /** @throws AprError `APR_BAD_OPTION` */
@@ -78,7 +78,7 @@ export function checkReaderOptions(options: ReaderOptions): Required<ReaderOptio
 }
 
 class AprReader extends Readable {
-  readonly #openInput: () => Promise<OpenInput>
+  readonly #source: string | ByteSource
   readonly #recordBytes: number
   readonly #highWaterMark: number
   readonly #pool: BufferPool
@@ -87,17 +87,18 @@ class AprReader extends Readable {
   #input: OpenInput | undefined
   #planned: Iterator<PlannedRead> | undefined
 
-  constructor(open: () => Promise<OpenInput>, { recordBytes, highWaterMark }: Required<ReaderOptions>) {
+  constructor(source: string | ByteSource, input: OpenInput | undefined, options: Required<ReaderOptions>) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: queuedBytes })
-    this.#openInput = open
-    this.#recordBytes = recordBytes
-    this.#highWaterMark = highWaterMark
-    this.#pool = new BufferPool(2 * Math.max(highWaterMark, recordBytes))
+    this.#source = source
+    this.#input = input
+    this.#recordBytes = options.recordBytes
+    this.#highWaterMark = options.highWaterMark
+    this.#pool = new BufferPool(2 * Math.max(options.highWaterMark, options.recordBytes))
   }
 
   override _open(done: Done): void {
     bridge(async () => {
-      this.#input = await this.#openInput()
+      this.#input ??= await openInput(this.#source)
       this.#planned = planReads(this.#input.open, this.#recordBytes)
     }, done)
   }

@@ -79,6 +79,15 @@ export function tapRecords(look: (record: TensorRecord) => void): TensorTransfor
   })
 }
 
+/** Drops records without a change of the model: what they hold is there already. */
+export function skipRecords(isThere: (record: TensorRecord) => boolean): TensorTransform {
+  return stage((record) => {
+    if (!isThere(record)) return record
+    release(record.data)
+    return undefined
+  })
+}
+
 /** A stage that makes one record, or none, of each. */
 function stage(convert: (record: TensorRecord) => TensorRecord | undefined): TensorTransform {
   return new Transform({

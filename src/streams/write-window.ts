@@ -2,6 +2,7 @@
  * Writes that are under way: several at a time, bounded in bytes. Small ones that stand side by side are gathered, so
  * that a model of many small tensors does not cost a system call each.
  */
+import { release } from './buffers.js'
 import type { OutputFile } from './output-file.js'
 
 /** Up to this size bytes are gathered: below it a write costs more than the copy. */
@@ -20,6 +21,7 @@ export class WriteWindow {
   #gathered = new Uint8Array(0)
   #gatheredStart = 0
   #gatheredBytes = 0
+  #gatheredCallbacks: (() => void)[] = []
 
   constructor(output: OutputFile, highWaterMark: number) {
     this.#output = output
@@ -27,17 +29,19 @@ export class WriteWindow {
   }
 
   /**
-   * Takes bytes; resolves when the next may come, which is before they are written.
-   * @param free called when `bytes` are no longer needed
+   * Takes bytes, and gives their memory back when they are no longer needed; resolves when the next may come, which is
+   * before they are written.
+   * @param written called when they are
    * @throws the error of an earlier write
    */
-  async write(bytes: Uint8Array, position: number, free: () => void): Promise<void> {
+  async write(bytes: Uint8Array, position: number, written: () => void): Promise<void> {
     this.#check()
     if (bytes.length <= SMALL_BYTES) {
       this.#gather(bytes, position)
-      free()
+      this.#gatheredCallbacks.push(written)
+      release(bytes)
     } else {
-      this.#start(bytes, position, free)
+      this.#start(bytes, position, [() => release(bytes), written])
     }
     while (this.#pendingBytes > this.#highWaterMark) {
       await Promise.race(this.#pending)
@@ -71,17 +75,18 @@ export class WriteWindow {
 
   #writeGathered(): void {
     if (this.#gatheredBytes > 0) {
-      this.#start(this.#gathered.subarray(0, this.#gatheredBytes), this.#gatheredStart, () => undefined)
+      this.#start(this.#gathered.subarray(0, this.#gatheredBytes), this.#gatheredStart, this.#gatheredCallbacks)
     }
     this.#gathered = new Uint8Array(0)
     this.#gatheredBytes = 0
+    this.#gatheredCallbacks = []
   }
 
-  #start(bytes: Uint8Array, position: number, free: () => void): void {
+  #start(bytes: Uint8Array, position: number, callbacks: readonly (() => void)[]): void {
     const size = bytes.length
     const pending = this.#output
       .write(bytes, position)
-      .then(free)
+      .then(() => callbacks.forEach((callback) => callback()))
       .catch((error: unknown) => {
         this.#error ??= error
       })

@@ -6,7 +6,6 @@ import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
 import { layoutModel, type Layout } from '../formats/apr/layout.js'
 import { checkTensor, type IndexEntry } from '../formats/apr/tensor-index.js'
 import type { AprModel, TensorInfo, TensorRecord } from '../tensor.js'
-import { release } from './buffers.js'
 import { withTensors } from './derive.js'
 import { checkBytesOption } from './options.js'
 import { OutputFile } from './output-file.js'
@@ -22,9 +21,6 @@ export interface WriterOptions {
 
 export const DEFAULT_WRITE_BEHIND_BYTES = 4 * 1024 * 1024
 
-/** Bytes that are moved at once when the layout was not what was announced. */
-const MOVE_BYTES = 1024 * 1024
-
 /** What has arrived of one tensor. */
 interface Arrival {
   readonly tensor: TensorInfo
@@ -33,6 +29,8 @@ interface Arrival {
   /** Bytes that have arrived, and their CRC-32. */
   received: number
   crc: number
+  /** Bytes that are in the file. */
+  written: number
 }
 
 /**
@@ -47,8 +45,12 @@ interface Arrival {
  *   records that make no file, `APR_BAD_INDEX`, `APR_LIMIT`, and the file system's own errors
  */
 export function aprWriter(path: string, options: WriterOptions = {}): TensorWritable {
-  const highWaterMark = checkBytesOption('highWaterMark', options.highWaterMark ?? DEFAULT_WRITE_BEHIND_BYTES)
-  return new AprWriter(path, options.overwrite ?? false, highWaterMark)
+  return new AprWriter(path, undefined, options)
+}
+
+/** Writes to an output that is open already; what it holds from an earlier run counts as arrived. */
+export function writeOpened(output: OutputFile, options: WriterOptions = {}): TensorWritable {
+  return new AprWriter(output.path, output, options)
 }
 
 class AprWriter extends Writable {
@@ -66,16 +68,17 @@ class AprWriter extends Writable {
   readonly #places = new Map<string, IndexEntry>()
   readonly #arrivals = new Map<string, Arrival>()
 
-  constructor(path: string, overwrite: boolean, highWaterMark: number) {
+  constructor(path: string, output: OutputFile | undefined, options: WriterOptions) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
     this.#path = path
-    this.#overwrite = overwrite
-    this.#highWaterMark = highWaterMark
+    this.#output = output
+    this.#overwrite = options.overwrite ?? false
+    this.#highWaterMark = checkBytesOption('highWaterMark', options.highWaterMark ?? DEFAULT_WRITE_BEHIND_BYTES)
   }
 
   override _open(done: Done): void {
     bridge(async () => {
-      this.#output = await OutputFile.create(this.#path, this.#overwrite)
+      this.#output ??= await OutputFile.create(this.#path, { overwrite: this.#overwrite })
       this.#window = new WriteWindow(this.#output, this.#highWaterMark)
     }, done)
   }
@@ -105,7 +108,17 @@ class AprWriter extends Writable {
     const position = arrival.position + arrival.received
     arrival.crc = crc32(data, arrival.crc)
     arrival.received += data.length
-    await window.write(data, position, () => release(data))
+    const { length } = data
+    await window.write(data, position, () => this.#written(arrival, length))
+  }
+
+  /** Some of a tensor's bytes are in the file; the journal notes the tensor when all are. */
+  #written(arrival: Arrival, bytes: number): void {
+    arrival.written += bytes
+    const { tensor, position, crc, written } = arrival
+    if (written < tensor.size || arrival.received < tensor.size) return
+    // The journal's own failure shows when it is closed, or in the next write.
+    this.#output?.note({ name: tensor.name, position, size: tensor.size, crc }).catch(() => undefined)
   }
 
   /** Lays the file out as the model announces it. */
@@ -116,6 +129,11 @@ class AprWriter extends Writable {
     this.#layout = layout
     this.#announced = model
     this.#tail = align(layout.fileSize)
+    for (const { name, position, crc } of output.resumed.values()) {
+      const tensor = this.#places.get(name)
+      if (!tensor) continue
+      this.#arrivals.set(name, { tensor, position, received: tensor.size, crc, written: tensor.size })
+    }
   }
 
   /** The first record of a tensor: it goes to its announced place, or behind everything that was announced. */
@@ -126,13 +144,13 @@ class AprWriter extends Writable {
     let position = this.#tail
     if (announced?.size === size) position = (this.#layout?.dataOffset ?? 0) + announced.dataOffset
     else this.#tail += align(size)
-    const arrival = { tensor: { name, dtype, shape, size }, position, received: 0, crc: 0 }
+    const arrival = { tensor: { name, dtype, shape, size }, position, received: 0, crc: 0, written: 0 }
     this.#arrivals.set(name, arrival)
     return arrival
   }
 
   async #finish(): Promise<void> {
-    const { window } = this.#opened()
+    const { output, window } = this.#opened()
     if (this.#model === undefined) {
       throw new AprError('APR_BAD_RECORD', 'expected at least one tensor, found a stream without any', {
         file: this.#path,
@@ -149,16 +167,9 @@ class AprWriter extends Writable {
     }
     await window.flush()
     const layout = await this.#finalLayout(this.#model)
-    const { output } = this.#opened()
     const footer = new Uint8Array(FOOTER_BYTES)
     new DataView(footer.buffer).setUint32(0, this.#checksum(layout), true)
-    // The header comes last: before it, nobody can take the partial file for a model.
-    await output.resize(layout.fileSize - FOOTER_BYTES)
-    await output.write(footer, layout.fileSize - FOOTER_BYTES)
-    await output.write(layout.head.subarray(HEADER_BYTES), HEADER_BYTES)
-    await output.sync()
-    await output.write(layout.head.subarray(0, HEADER_BYTES), 0)
-    await output.commit()
+    await output.commit(layout.head, HEADER_BYTES, footer, layout.fileSize)
   }
 
   /** The layout of what arrived; moves the data there where that is not what was announced. */
@@ -177,28 +188,15 @@ class AprWriter extends Writable {
     const isInPlace = layout.entries.every(
       ({ name, dataOffset }) => this.#arrivals.get(name)?.position === layout.dataOffset + dataOffset,
     )
-    if (!isInPlace) await this.#move(layout)
-    return layout
-  }
-
-  /** Copies every tensor to its place in a second partial file, which then is the output. */
-  async #move(layout: Layout): Promise<void> {
-    const { output: from } = this.#opened()
-    const to = await OutputFile.create(this.#path, this.#overwrite, '.moved.partial')
-    this.#output = to
-    try {
-      const chunk = new Uint8Array(MOVE_BYTES)
-      for (const { name, size, dataOffset } of layout.entries) {
-        const position = this.#arrivals.get(name)?.position ?? 0
-        for (let done = 0; done < size; done += chunk.length) {
-          const part = chunk.subarray(0, Math.min(chunk.length, size - done))
-          await from.read(part, position + done)
-          await to.write(part, layout.dataOffset + dataOffset + done)
-        }
-      }
-    } finally {
-      await from.discard()
+    if (!isInPlace) {
+      const { output } = this.#opened()
+      await output.rearrange(
+        layout.entries.map(({ name, size, dataOffset }) => {
+          return { from: this.#arrivals.get(name)?.position ?? 0, to: layout.dataOffset + dataOffset, size }
+        }),
+      )
     }
+    return layout
   }
 
   /** CRC-32 of the file, from those of its parts. */

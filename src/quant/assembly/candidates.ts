@@ -130,14 +130,18 @@ function solve(group: usize, k: i32, sumL: v128, sumL2: v128, sumXL: v128): void
 
 /**
  * Lanes in which the candidate's error is certain not to be less than the best: where no other lane is left, its second
- * pass need not run. In real numbers, the error is
+ * pass need not run. In real numbers, whatever s and m are (they may come from a determinant that cancels), the error is
  *
  *     squares + 2 * mixed, squares = s^2 sum(wqq) + m^2 sum(w) + sum(wxx), mixed = s m sum(wq) - s sum(wqx) - m sum(wx).
  *
- * With u = 2^-24 and |2 mixed| and the like <= 2 squares, what the f32 arithmetic here and in the second pass may be off is
- * less than 250 u * squares: 102 for the sums that come in (34 u each, and three times `squares` in all), 16 for the
- * operations below, 108 for the sum of errors (36 u of 3 `squares` at most), 19 for the errors summed there. Twice that is
- * left as the margin. The bounds on x (SUM_X2 is NaN beyond) and on `squares` keep underflow and overflow out of it.
+ * The f32 arithmetic is off that by less than 235 u * squares, u = 2^-24. As 2 |ab| <= a^2 + b^2, the terms of `mixed` are
+ * `squares` in sum, and sum(w A^2) <= 3 squares for A = |s q| + |m| + |x|. So:
+ *  - the second pass: 120. An e is off by 3 u A, w e^2 by 6 u w A^2 (18 in sum), its products and sums by 34 u (102);
+ *  - the sums that come in are off by 33 u at most, up to 4 operations follow: 37 for `squares`, 72 for `mixed` twice;
+ *  - the last addition and subtraction: 6.
+ * The margin is 512. Underflow, 2^-150 an operation, vanishes in what remains: SUM_X2 is NaN unless the root mean square r
+ * is between 1e-9 and 1e9, so `squares` >= 32 r^3, 11 |s| r^2 and 64 |m| r^2, which covers what s or m may multiply.
+ * MAX_SQUARES keeps every step from overflow. NaN anywhere answers "not hopeless".
  */
 @inline
 function isHopeless(group: usize, s: v128, m: v128, sumL: v128, sumL2: v128, sumXL: v128): v128 {

@@ -2,7 +2,7 @@
  * Q4_K quantization of f32 weights in WebAssembly SIMD: the module's exports. The arithmetic is that of q4k.md, operation
  * by operation; no fused multiply-add, no relaxed SIMD, so every machine writes the same bytes.
  */
-export { INPUT, RAW, OUTPUT, MAX_BLOCKS, MEMORY_BYTES } from './memory'
-export { search } from './search'
-export { minmax } from './minmax'
-export { widenF16, widenBF16 } from './widen'
+export { INPUT, RAW, OUTPUT, MAX_BLOCKS, MEMORY_BYTES } from "./memory";
+export { search } from "./search";
+export { minmax } from "./minmax";
+export { widenF16, widenBF16 } from "./widen";

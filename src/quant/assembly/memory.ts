@@ -4,38 +4,38 @@
  */
 
 /** Elements of a super-block, and of each of its 8 sub-blocks. */
-export const BLOCK_ELEMENTS: i32 = 256
-export const SUB_BLOCK_ELEMENTS: i32 = 32
+export const BLOCK_ELEMENTS: i32 = 256;
+export const SUB_BLOCK_ELEMENTS: i32 = 32;
 
 /** Super-blocks that INPUT and OUTPUT hold: 256 Ki weights, 1 MiB of f32. */
-export const MAX_BLOCKS: i32 = 1024
+export const MAX_BLOCKS: i32 = 1024;
 
-export const BLOCK_INPUT_BYTES: usize = 1024 // 256 f32
-export const SUB_BLOCK_INPUT_BYTES: usize = 128 // 32 f32
-export const BLOCK_OUTPUT_BYTES: usize = 144
+export const BLOCK_INPUT_BYTES: usize = 1024; // 256 f32
+export const SUB_BLOCK_INPUT_BYTES: usize = 128; // 32 f32
+export const BLOCK_OUTPUT_BYTES: usize = 144;
 
 /** The first KiB stays unused, so that a stray address 0 overwrites nothing. Scratch areas follow, up to INPUT. */
-const SCRATCH: usize = 1024
+const SCRATCH: usize = 1024;
 
 /** "search": four groups of at most 2 KiB, see `group.ts`. */
-export const GROUPS: usize = SCRATCH
+export const GROUPS: usize = SCRATCH;
 /** "search": what the 6-bit scales and mins decode to, 8 f32 each. */
-export const DECODED: usize = GROUPS + 8 * 1024
-/** "minmax": scales and mins, 8 f32 each, of up to 16 super-blocks. */
-export const SCALES: usize = DECODED + 64
+export const DECODED: usize = GROUPS + 8 * 1024;
+/** "minmax": 8 scales and mins and what belongs to them, of 8 super-blocks, see `minmax-values.ts`. */
+export const SCALES: usize = DECODED + 64;
 /** "minmax": by lanes, the least of four sub-blocks and the greatest of four, a vector each. */
-export const PARTS: usize = SCALES + 16 * 64
-/** Constant vectors, see `rounding.ts`. */
-export const CLAMPS: usize = PARTS + 128
+export const PARTS: usize = SCALES + 8 * 128;
+/** "search": constant vectors, see `rounding.ts`. */
+export const CLAMPS: usize = PARTS + 128;
 
 /** f32 values to fit: MAX_BLOCKS * 1024 bytes. */
-export const INPUT: usize = 16 * 1024
+export const INPUT: usize = 16 * 1024;
 
 /** Packed super-blocks: MAX_BLOCKS * 144 bytes. */
-export const OUTPUT: usize = INPUT + <usize>MAX_BLOCKS * BLOCK_INPUT_BYTES
+export const OUTPUT: usize = INPUT + <usize>MAX_BLOCKS * BLOCK_INPUT_BYTES;
 
 /** f16 or bf16 values to widen: MAX_BLOCKS * 512 bytes. */
-export const RAW: usize = OUTPUT + <usize>MAX_BLOCKS * BLOCK_OUTPUT_BYTES
+export const RAW: usize = OUTPUT + <usize>MAX_BLOCKS * BLOCK_OUTPUT_BYTES;
 
 /** Where the plan ends: the least memory that the host must provide. */
-export const MEMORY_BYTES: usize = RAW + <usize>MAX_BLOCKS * 512
+export const MEMORY_BYTES: usize = RAW + <usize>MAX_BLOCKS * 512;

@@ -16,6 +16,12 @@ const MAGIC_FRACTION = 0x400000;
 /** The largest value of 4 bits. */
 export const MAX_VALUE: f32 = 15;
 
+/**
+ * "minmax" rounds half away from zero. This is the largest f32 below one half: `floor(v + this)` does so for v >= 0, also
+ * where v + 0.5 would round up.
+ */
+export const JUST_BELOW_HALF: f32 = 0.49999997;
+
 /** Below this, `f32x4.nearest` is `round`; the true limit is 2^22. */
 const NEAREST_LIMIT: f32 = 2097152;
 

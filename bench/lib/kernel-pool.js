@@ -1,0 +1,71 @@
+/**
+ * This project's kernel on several threads: each worker has a kernel of its own and fits its own matrix, all at the same
+ * time. This file is both sides: the pool on the main thread, and what each worker runs.
+ */
+import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads'
+import { createSimdKernel } from '../../dist/quant/simd.js'
+import { quantizeRun } from '../../dist/quant/run.js'
+
+/**
+ * @param {{ matrices: Float32Array[] }} options One matrix of whole super-blocks for each thread.
+ * @returns {Promise<{ weights: number, run: (fit: 'search' | 'minmax') => Promise<number>, close: () => Promise<void> }>}
+ *   `run` resolves with the wall time in seconds.
+ */
+export async function openKernelPool({ matrices }) {
+  const workers = await Promise.all(
+    matrices.map(async (values) => {
+      const worker = new Worker(new URL(import.meta.url), { workerData: { kernelValues: values } })
+      await answer(worker)
+      return worker
+    }),
+  )
+  return {
+    weights: matrices.reduce((sum, values) => sum + values.length, 0),
+    async run(fit) {
+      const start = performance.now()
+      await Promise.all(
+        workers.map((worker) => {
+          const answered = answer(worker)
+          worker.postMessage(fit)
+          return answered
+        }),
+      )
+      return (performance.now() - start) / 1000
+    },
+    async close() {
+      await Promise.all(workers.map((worker) => worker.terminate()))
+    },
+  }
+}
+
+/** @param {Worker} worker */
+function answer(worker) {
+  return new Promise((resolve, reject) => {
+    worker.once('message', resolve)
+    worker.once('error', reject)
+  })
+}
+
+/**
+ * Fits a matrix of whole super-blocks.
+ *
+ * @param {import('../../dist/quant/kernel.js').Kernel} kernel
+ * @param {Float32Array} values
+ * @param {'search' | 'minmax'} fit
+ * @param {Uint8Array} blocks takes 144 bytes for each 256 values
+ */
+export function fitMatrix(kernel, values, fit, blocks) {
+  const data = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+  quantizeRun({ dtype: 'F32', data, elements: values.length, rowElements: values.length }, fit, kernel, blocks)
+}
+
+if (!isMainThread && workerData?.kernelValues instanceof Float32Array) {
+  const values = workerData.kernelValues
+  const kernel = createSimdKernel()
+  const blocks = new Uint8Array((values.length / 256) * 144)
+  parentPort?.on('message', (fit) => {
+    fitMatrix(kernel, values, fit, blocks)
+    parentPort?.postMessage('done')
+  })
+  parentPort?.postMessage('ready')
+}

@@ -5,6 +5,19 @@ export default tseslint.config(
   { ignores: ['dist/', 'bench/', '.tap/', 'src/quant/assembly/'] },
   eslint.configs.recommended,
   {
+    files: ['**/*.js'],
+    languageOptions: {
+      globals: {
+        AbortController: false,
+        AbortSignal: false,
+        Buffer: false,
+        console: false,
+        fetch: false,
+        process: false,
+      },
+    },
+  },
+  {
     files: ['**/*.ts'],
     extends: [...tseslint.configs.strictTypeChecked],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },

@@ -2,8 +2,8 @@
 import { readFile } from 'node:fs/promises'
 import { AprError } from './errors.js'
 import { checkChoiceOption } from './streams/options.js'
-import { DEFAULT_READ_AHEAD_BYTES } from './streams/reader.js'
-import { DEFAULT_WRITE_BEHIND_BYTES } from './streams/writer.js'
+import { Q4K_OPTIONS } from './streams/q4k.js'
+import { READER_OPTIONS } from './streams/reader.js'
 
 export type Mode = 'stream' | 'memory'
 
@@ -17,9 +17,22 @@ export interface ModeOptions {
   threshold?: number
 }
 
+/** The names of all options of a whole job. */
+export const QUANTIZE_OPTIONS = [
+  ...new Set([...Q4K_OPTIONS, ...READER_OPTIONS]),
+  'mode',
+  'threshold',
+  'overwrite',
+  'resume',
+  'spaceCheck',
+  'onProgress',
+  'signal',
+]
+
 const DEFAULT_THRESHOLD = 4 * 1024 ** 3
-/** What Node itself takes, with this package loaded. */
-const BASE_BYTES = 75 * 1024 * 1024
+/** What Node itself takes with this package loaded, and a worker thread with its records: measured. */
+const BASE_BYTES = 80e6
+const THREAD_BYTES = 20e6
 
 /** @throws AprError `APR_BAD_OPTION` */
 export function resolveMode(inputBytes: number, { mode = 'auto', threshold }: ModeOptions): Mode {
@@ -29,9 +42,9 @@ export function resolveMode(inputBytes: number, { mode = 'auto', threshold }: Mo
 }
 
 /** Peak resident memory of the process, in bytes: an estimate. */
-export function estimateMemory(mode: Mode, inputBytes: number, outputBytes: number): number {
-  if (mode === 'memory') return BASE_BYTES + Math.max(inputBytes, outputBytes)
-  return BASE_BYTES + 2 * (DEFAULT_READ_AHEAD_BYTES + DEFAULT_WRITE_BEHIND_BYTES)
+export function estimateMemory(mode: Mode, inputBytes: number, outputBytes: number, threads: number): number {
+  const process = BASE_BYTES + threads * THREAD_BYTES
+  return mode === 'stream' ? process : process + Math.max(inputBytes, outputBytes)
 }
 
 /**

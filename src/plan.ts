@@ -2,13 +2,17 @@ import { dirname, resolve } from 'node:path'
 import { statfs } from 'node:fs/promises'
 import { layoutModel, type Layout } from './formats/apr/layout.js'
 import type { Decision, Reason } from './quant/policy.js'
-import { checkQ4KOptions, quantizeModel, type Q4KOptions } from './streams/q4k.js'
+import type { QuantizeOptions } from './quantize.js'
+import { checkOptionNames } from './streams/options.js'
+import { checkQ4KOptions, convertedElements, quantizeModel, type Q4KOptions } from './streams/q4k.js'
+import { threadsFor } from './streams/executor.js'
 import { openInput } from './streams/reader.js'
-import { estimateMemory, resolveMode, type Mode, type ModeOptions } from './mode.js'
+import { estimateMemory, QUANTIZE_OPTIONS, resolveMode, type Mode, type ModeOptions } from './mode.js'
 import type { ByteSource } from './source.js'
 import type { AprModel, DType, TensorInfo } from './tensor.js'
 
-export interface PlanOptions extends Q4KOptions, ModeOptions {
+/** The options of `quantize`, and where the output would go. */
+export interface PlanOptions extends QuantizeOptions {
   /** Where the output would go: its disk is the one whose free space is told. Default: beside the input. */
   output?: string
 }
@@ -63,6 +67,7 @@ export interface Plan {
  * @throws AprError for every rule that header, metadata and index can break, and `APR_BAD_OPTION`
  */
 export async function plan(input: string | ByteSource, options: PlanOptions = {}): Promise<Plan> {
+  checkOptionNames(options, [...QUANTIZE_OPTIONS, 'output'])
   checkQ4KOptions(options)
   const { source, open } = await openInput(input)
   try {
@@ -92,10 +97,11 @@ export function prepareJob(model: AprModel, options: Q4KOptions): PreparedJob {
 export function planJob(
   { decisions, layout }: PreparedJob,
   source: ByteSource,
-  options: ModeOptions,
+  options: Q4KOptions & ModeOptions,
 ): Omit<Plan, 'freeBytes'> {
   const outputBytes = layout.fileSize
   const mode = resolveMode(source.size, options)
+  const elements = convertedElements(decisions)
   const selected = decisions.filter(({ reason }) => reason === 'selected').length
   return {
     input: source.name,
@@ -106,7 +112,12 @@ export function planJob(
     quantized: selected,
     kept: decisions.length - selected,
     mode,
-    peakMemoryBytes: estimateMemory(mode, source.size, outputBytes),
+    peakMemoryBytes: estimateMemory(
+      mode,
+      source.size,
+      outputBytes,
+      threadsFor(elements, options.fit ?? 'search', options.threads),
+    ),
     inputDTypes: census(decisions.map(({ from }) => from)),
     outputDTypes: census(decisions.map(({ to }) => to)),
     warnings: warningsFor(decisions),

@@ -4,12 +4,12 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { AprError } from './errors.js'
 import type { Layout } from './formats/apr/layout.js'
-import { peakMemoryBytes, type Mode, type ModeOptions } from './mode.js'
+import { peakMemoryBytes, QUANTIZE_OPTIONS, type Mode, type ModeOptions } from './mode.js'
 import { freeBytes, planJob, prepareJob, type Plan } from './plan.js'
 import type { Reason } from './quant/policy.js'
 import type { ByteSource } from './source.js'
-import { checkFunction } from './streams/options.js'
-import { checkQ4KOptions, q4k, type Q4KOptions } from './streams/q4k.js'
+import { checkFunction, checkOptionNames, checkPath } from './streams/options.js'
+import { checkQ4KOptions, quantizeStage, type Q4KOptions } from './streams/q4k.js'
 import { checkReaderOptions, openInput, readOpened, type OpenInput, type ReaderOptions } from './streams/reader.js'
 import { OutputFile, partialBytes } from './streams/output-file.js'
 import { skipRecords, tapRecords } from './streams/stages.js'
@@ -35,13 +35,13 @@ export interface QuantizeOptions extends Q4KOptions, ReaderOptions, ModeOptions 
 }
 
 export interface Progress {
-  /** Bytes of tensor data read so far, and in all. */
+  /** Bytes of tensor data that have been taken up, and in all. */
   readonly bytes: number
   readonly totalBytes: number
-  /** Tensors read so far in full, and in all. */
+  /** Tensors that have been taken up in full, and in all. */
   readonly tensors: number
   readonly totalTensors: number
-  /** The tensor that is being read. */
+  /** The tensor that was taken up last. */
   readonly tensor: string
 }
 
@@ -83,8 +83,13 @@ export async function quantize(
   options: QuantizeOptions = {},
 ): Promise<QuantizeReport> {
   const started = performance.now()
+  checkPath('the output', output)
+  checkOptionNames(options, QUANTIZE_OPTIONS)
   checkQ4KOptions(options)
   checkReaderOptions(options)
+  if (options.resume === true && options.mode === 'memory') {
+    throw new AprError('APR_BAD_OPTION', 'expected mode stream or auto with resume, found memory')
+  }
   if (options.onProgress !== undefined) checkFunction('onProgress', options.onProgress)
   options.signal?.throwIfAborted()
 
@@ -161,7 +166,10 @@ async function quantizeStreaming({ opened, target, options, planned }: Job): Pro
   const progress = tapRecords(reporter(planned, options.onProgress))
   // Every byte of the input is read and checked, also of tensors that are done.
   const rest = skipRecords(({ name }) => resumed.has(name))
-  await run([readOpened(opened, options), progress, rest, q4k(options), writeOpened(target, options)], options.signal)
+  await run(
+    [readOpened(opened, options), progress, rest, quantizeStage(options), writeOpened(target, options)],
+    options.signal,
+  )
 }
 
 /** All in memory: everything is read, then everything is quantized, then the file is written from front to back. */
@@ -169,10 +177,10 @@ async function quantizeInMemory({ opened, target, options, planned }: Job): Prom
   const { signal } = options
   try {
     const source: TensorRecord[] = []
+    await run([readOpened(opened, options), collect(source)], signal)
     const progress = tapRecords(reporter(planned, options.onProgress))
-    await run([readOpened(opened, options), progress, collect(source)], signal)
     const quantized: TensorRecord[] = []
-    await run([Readable.from(taken(source)), q4k(options), collect(quantized)], signal)
+    await run([Readable.from(taken(source)), progress, quantizeStage(options), collect(quantized)], signal)
     await writeWhole(target, quantized, signal)
   } finally {
     await target.discard()

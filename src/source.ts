@@ -23,7 +23,26 @@ export interface ByteSource {
 
 /** Opens a path; a ByteSource is taken as it is. */
 export async function openSource(source: string | ByteSource): Promise<ByteSource> {
+  checkSource(source)
   return typeof source === 'string' ? await openFile(source) : source
+}
+
+/**
+ * Checks that something is a path or a ByteSource.
+ * @throws AprError `APR_BAD_OPTION`
+ */
+export function checkSource(source: unknown): void {
+  if (typeof source === 'string' && source !== '') return
+  const { name, size, read, close } = (source ?? {}) as Partial<ByteSource>
+  const isSource =
+    typeof name === 'string' && Number.isSafeInteger(size) && typeof read === 'function' && typeof close === 'function'
+  if (!isSource) {
+    const found = source === '' ? 'an empty path' : source === null ? 'null' : typeof source
+    throw new AprError(
+      'APR_BAD_OPTION',
+      `expected a path, or a ByteSource with name, size, read and close, found ${found}`,
+    )
+  }
 }
 
 /**

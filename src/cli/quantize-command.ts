@@ -24,7 +24,8 @@ export interface QuantizeFlags {
   quiet?: boolean
 }
 
-const EXIT_INTERRUPTED = 130
+/** As shells tell a process that a signal ended: 128 and the signal's number. */
+const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 }
 const SHOWN_TENSORS = 20
 
 const REASONS: Record<Reason, string> = {
@@ -61,7 +62,7 @@ export async function quantizeCommand(file: string, flags: QuantizeFlags): Promi
   } catch (error) {
     bar?.stop()
     if (!signal.aborted) throw error
-    process.exitCode = EXIT_INTERRUPTED
+    process.exitCode = EXIT_CODES[signal.reason as keyof typeof EXIT_CODES]
     process.stderr.write(
       flags.resume ? 'interrupted: --resume goes on from here\n' : 'interrupted: nothing was written\n',
     )
@@ -72,6 +73,8 @@ export async function quantizeCommand(file: string, flags: QuantizeFlags): Promi
 
 function toOptions(flags: QuantizeFlags): QuantizeOptions {
   const { compat, only = [], skip = [], mode, force, spaceCheck } = flags
+  if (flags.resume && mode === 'memory')
+    throw new UsageError('--resume goes on with a stream; it cannot be had with --mode memory')
   if (compat && (flags.fit === 'search' || (flags.kept && flags.kept !== 'f32'))) {
     throw new UsageError(
       '--compat apr means --fit minmax and --kept f32; another fit or kept dtype cannot be had with it',
@@ -98,12 +101,12 @@ function defaultOutput(file: string): string {
   return `${file.replace(/\.apr$/, '')}.q4k.apr`
 }
 
-/** A signal that Ctrl-C aborts. A second Ctrl-C ends the process at once. */
+/** A signal that Ctrl-C aborts, with its name as the reason. A second Ctrl-C ends the process at once. */
 function interruptible(): { signal: AbortSignal; dispose: () => void } {
   const controller = new AbortController()
-  const interrupt = (): void => {
-    if (controller.signal.aborted) process.exit(EXIT_INTERRUPTED)
-    controller.abort()
+  const interrupt = (name: NodeJS.Signals): void => {
+    if (controller.signal.aborted) process.exit(EXIT_CODES[name as keyof typeof EXIT_CODES])
+    controller.abort(name)
   }
   process.on('SIGINT', interrupt)
   process.on('SIGTERM', interrupt)
@@ -121,7 +124,7 @@ function printReport(report: QuantizeReport): void {
   if (report.resumedTensors > 0) print(`resumed: ${plural(report.resumedTensors, 'tensor')} of an earlier run`)
   const { inputBytes, outputBytes, ratio, seconds, peakMemoryBytes, mode } = report
   print(printable(report.output))
-  print(`  ${bytes(inputBytes)} -> ${bytes(outputBytes)}, ${ratio.toFixed(2)} times smaller`)
+  print(`  ${bytes(inputBytes)} -> ${bytes(outputBytes)}, ${change(ratio)}`)
   for (const line of reasonLines(report.reasons)) print(`  ${line}`)
   print(
     `  ${seconds.toFixed(2)} s, ${bytes(inputBytes / seconds)}/s, peak memory ${bytes(peakMemoryBytes)} (mode ${mode})`,
@@ -131,7 +134,7 @@ function printReport(report: QuantizeReport): void {
 function printPlan(plan: Plan, output: string): void {
   const { inputBytes, outputBytes, ratio, freeBytes, peakMemoryBytes, mode } = plan
   print(`${printable(plan.input)} -> ${printable(output)}`)
-  print(`  ${count(inputBytes)} bytes -> ${count(outputBytes)} bytes, ${ratio.toFixed(2)} times smaller`)
+  print(`  ${count(inputBytes)} bytes -> ${count(outputBytes)} bytes, ${change(ratio)}`)
   const reasons: Partial<Record<Reason, number>> = {}
   for (const { reason } of plan.decisions) reasons[reason] = (reasons[reason] ?? 0) + 1
   for (const line of reasonLines(reasons)) print(`  ${line}`)
@@ -158,6 +161,11 @@ function printPlan(plan: Plan, output: string): void {
   for (const line of columns([['tensor', 'shape', 'dtype', 'bytes', 'bytes after', ''], ...rows], [3, 4])) print(line)
   const more = plan.decisions.length - rows.length
   if (more > 0) print(`... and ${plural(more, 'more tensor')}; --json lists all`)
+}
+
+/** How the size changes. */
+function change(ratio: number): string {
+  return ratio >= 1 ? `${ratio.toFixed(2)} times smaller` : `${(1 / ratio).toFixed(2)} times larger`
 }
 
 function reasonLines(reasons: Partial<Record<Reason, number>>): string[] {

@@ -9,7 +9,10 @@ const SHOWN_VALUE_CHARACTERS = 100
 export async function inspectCommand(file: string, { json }: { json?: boolean }): Promise<void> {
   const result = await inspect(file)
   if (json) {
-    printJson(result)
+    // The metadata as it stands in the file: a number that JavaScript cannot hold stays what it is.
+    const { metadataText, ...rest } = result
+    const others = JSON.stringify({ ...rest, metadata: undefined })
+    print(`{"metadata":${metadataText},${others.slice(1)}`)
     return
   }
   print(`${printable(result.file)}: APR ${result.version}, ${count(result.size)} bytes (${bytes(result.size)})`)

@@ -32,7 +32,7 @@ export class Executor {
 
   /** Says how much is to be done in all, before the first task. */
   prepare(elements: number, fit: Fit): void {
-    this.#threads = Math.min(this.#maxThreads, Math.floor(elements / ELEMENTS_PER_THREAD[fit]))
+    this.#threads = threadsFor(elements, fit, this.#maxThreads)
   }
 
   /** Turns a run of `record` into Q4_K, or without a fit into F32. The record's data is used up. */
@@ -64,8 +64,13 @@ export class Executor {
   }
 }
 
+/** How many threads so much work takes: none when it is done before they were started. */
+export function threadsFor(elements: number, fit: Fit, maxThreads = availableParallelism()): number {
+  return Math.min(maxThreads, Math.floor(elements / ELEMENTS_PER_THREAD[fit]))
+}
+
 function createPool(threads: number): Piscina<Task, TaskResult> {
-  return new Piscina({
+  const pool = new Piscina<Task, TaskResult>({
     filename: new URL('./worker.js', import.meta.url).href,
     workerData: kernelModule(),
     minThreads: 0,
@@ -74,6 +79,9 @@ function createPool(threads: number): Piscina<Task, TaskResult> {
     concurrentTasksPerWorker: 2,
     idleTimeout: Infinity,
   })
+  // What goes wrong with a task rejects it. Else, a thread that is being ended may still send a message.
+  pool.on('error', () => undefined)
+  return pool
 }
 
 /** A result that came back in the source's own buffer keeps that buffer in its pool. */

@@ -1,4 +1,4 @@
-import { AprError } from '../errors.js'
+import { AprError, printable } from '../errors.js'
 
 /**
  * Checks an option that is a number of bytes.
@@ -20,6 +20,29 @@ export function checkWholeOption(name: string, value: number, unit: string): num
     )
   }
   return value
+}
+
+/**
+ * Checks that every option is one that there is: a misspelled one would do nothing in silence.
+ * @throws AprError `APR_BAD_OPTION`
+ */
+export function checkOptionNames(options: object, names: readonly string[]): void {
+  const unknown = Object.keys(options).find((name) => !names.includes(name))
+  if (unknown !== undefined) {
+    throw new AprError('APR_BAD_OPTION', `expected options among ${names.join(', ')}, found ${printable(unknown)}`)
+  }
+}
+
+/**
+ * Checks a path.
+ * @throws AprError `APR_BAD_OPTION`
+ */
+export function checkPath(name: string, value: unknown): string {
+  if (typeof value === 'string' && value !== '') return value
+  throw new AprError(
+    'APR_BAD_OPTION',
+    `expected ${name} to be a path, found ${value === '' ? 'an empty one' : typeof value}`,
+  )
 }
 
 /**

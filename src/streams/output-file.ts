@@ -209,7 +209,7 @@ async function openPartial(
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     throw new AprError(
       'APR_EXISTS',
-      "expected no partial file at the output, found one without a journal: it is no run's that was broken off; move it away",
+      'expected no partial file at the output, found one that no run of this package has left (it has no journal); move it away',
       { file: partialPath(path) },
     )
   }
@@ -261,7 +261,7 @@ async function checkPlace(path: string, overwrite: boolean): Promise<void> {
 }
 
 function exists(path: string): AprError {
-  return new AprError('APR_EXISTS', 'expected no file at the output, found one; use overwrite to replace it', {
+  return new AprError('APR_EXISTS', 'expected no file at the output, found one; overwrite (--force) replaces it', {
     file: path,
   })
 }

@@ -24,9 +24,9 @@ export interface PlannedPiece {
 }
 
 /** Pieces up to this size share a read: below it a read costs more than the copy out of a shared one. */
-const SMALL_BYTES = 64 * 1024
-/** Bytes of a shared read. */
-const SHARED_BYTES = 256 * 1024
+const SMALL_BYTES = 16 * 1024
+/** Bytes of a shared read: some hundred small tensors, a few milliseconds of work. */
+const SHARED_BYTES = 64 * 1024
 
 /** Reads in the order of the index. Each tensor's padding is read with it, where it is no more than a padding. */
 export function* planReads(open: OpenModel, recordBytes: number): Generator<PlannedRead> {

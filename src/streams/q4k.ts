@@ -18,7 +18,7 @@ import {
 import { pieceElements, type PieceElements } from './cut.js'
 import { oncePerModel } from './derive.js'
 import { Executor } from './executor.js'
-import { checkBytesOption, checkChoiceOption, checkFunction, checkWholeOption } from './options.js'
+import { checkBytesOption, checkChoiceOption, checkFunction, checkOptionNames, checkWholeOption } from './options.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorTransform } from './streamx.js'
 
 export interface Q4KOptions {
@@ -33,6 +33,8 @@ export interface Q4KOptions {
   /** Bytes of records under way in the threads at the most; at least one record a thread. Default 2 MiB a thread. */
   highWaterMark?: number
 }
+
+export const Q4K_OPTIONS = ['fit', 'select', 'kept', 'threads', 'highWaterMark']
 
 /** What the stage does to a model. */
 export interface Quantized {
@@ -54,6 +56,12 @@ const QUANTIZATION = { quant_type: 'q4_k', bits: 4, block_size: SUPER_BLOCK_ELEM
  *   that is to be quantized, `APR_BAD_RECORD` for a record that starts or ends inside a super-block
  */
 export function q4k(options: Q4KOptions = {}): TensorTransform {
+  checkOptionNames(options, Q4K_OPTIONS)
+  return quantizeStage(options)
+}
+
+/** The same, for options that are a whole job's. */
+export function quantizeStage(options: Q4KOptions): TensorTransform {
   return new Q4KStage(checkQ4KOptions(options)) as unknown as TensorTransform
 }
 
@@ -107,7 +115,7 @@ class Q4KStage extends Transform {
     this.#options = options
     this.#quantized = oncePerModel((model) => {
       const quantized = quantizeModel(model, options)
-      this.#executor.prepare(convertedElements(quantized), options.fit ?? 'search')
+      this.#executor.prepare(convertedElements([...quantized.decisions.values()]), options.fit ?? 'search')
       return quantized
     })
     this.#executor = new Executor(options.threads)
@@ -183,8 +191,8 @@ class Q4KStage extends Transform {
 }
 
 /** Elements that are quantized or widened. */
-function convertedElements({ decisions }: Quantized): number {
-  return [...decisions.values()].reduce((sum, { from, to }) => sum + (from === to ? 0 : elementCount(from.shape)), 0)
+export function convertedElements(decisions: readonly Decision[]): number {
+  return decisions.reduce((sum, { from, to }) => sum + (from === to ? 0 : elementCount(from.shape)), 0)
 }
 
 function isSameTensor(a: TensorInfo, b: TensorInfo): boolean {

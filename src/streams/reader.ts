@@ -1,14 +1,15 @@
+import { setImmediate } from 'node:timers/promises'
 import { crc32 } from 'node:zlib'
 import { Readable } from 'streamx'
 import { AprError } from '../errors.js'
 import { appendZerosCrc32, combineCrc32 } from '../formats/apr/checksum.js'
 import { ALIGNMENT, FOOTER_BYTES, hex } from '../formats/apr/header.js'
-import { openSource, type ByteSource } from '../source.js'
+import { checkSource, openSource, type ByteSource } from '../source.js'
 import { nonFiniteScale } from '../quant/k-quant.js'
 import { isKQuant, SUPER_BLOCK_ELEMENTS, superBlockBytes, type TensorInfo, type TensorRecord } from '../tensor.js'
 import { BufferPool, claim, release } from './buffers.js'
 import { openModel, type OpenModel } from './open-model.js'
-import { checkBytesOption } from './options.js'
+import { checkBytesOption, checkOptionNames } from './options.js'
 import { planReads, type PlannedRead } from './plan-reads.js'
 import { bridge, QUEUE_BYTES, recordBytes as queuedBytes, type Done, type TensorReadable } from './streamx.js'
 
@@ -19,11 +20,15 @@ export interface ReaderOptions {
   highWaterMark?: number
 }
 
+export const READER_OPTIONS = ['recordBytes', 'highWaterMark']
 export const DEFAULT_RECORD_BYTES = 1024 * 1024
 export const DEFAULT_READ_AHEAD_BYTES = 4 * 1024 * 1024
 
 /** Gaps that no section claims are read in pieces of this size. */
 const GAP_CHUNK_BYTES = 64 * 1024
+
+/** Milliseconds after which the event loop gets a turn. */
+const MAX_BUSY_MS = 4
 
 /** A read that is under way. */
 interface PendingRead {
@@ -44,6 +49,8 @@ interface PendingRead {
  *   the file system's own errors
  */
 export function aprReader(source: string | ByteSource, options: ReaderOptions = {}): TensorReadable {
+  checkSource(source)
+  checkOptionNames(options, READER_OPTIONS)
   return new AprReader(source, undefined, checkReaderOptions(options)) as unknown as TensorReadable
 }
 
@@ -84,6 +91,7 @@ class AprReader extends Readable {
   readonly #pool: BufferPool
   readonly #pending: PendingRead[] = []
   #pendingBytes = 0
+  #breathedAt = performance.now()
   #input: OpenInput | undefined
   #planned: Iterator<PlannedRead> | undefined
 
@@ -123,8 +131,19 @@ class AprReader extends Readable {
       return
     }
     await pending.done
+    await this.#breathe()
     this.#pendingBytes -= pending.bytes.length
     for (const record of this.#records(pending)) this.push(record)
+  }
+
+  /**
+   * Lets the event loop turn. Small tensors go through all stages without a wait that does: a model of many would keep
+   * the thread from everything else.
+   */
+  async #breathe(): Promise<void> {
+    if (performance.now() - this.#breathedAt < MAX_BUSY_MS) return
+    await setImmediate()
+    this.#breathedAt = performance.now()
   }
 
   /** Starts reads up to the high-water mark, and always one. */

@@ -61,12 +61,12 @@ export function mapTensors(change: (tensor: TensorInfo) => Partial<Omit<TensorIn
  * @throws AprError `APR_BAD_OPTION` at once; what `change` throws as the stream's error
  */
 export function mapMetadata(
-  change: (metadata: Readonly<Record<string, unknown>>) => Record<string, unknown>,
+  change: (metadata: Readonly<Record<string, unknown>>) => Record<string, unknown> | undefined,
 ): TensorTransform {
   checkFunction('the change', change)
   const derive = oncePerModel((model): AprModel => {
     const changes = change(JSON.parse(model.metadata) as Record<string, unknown>)
-    return Object.freeze({ ...model, metadata: editMetadata(model.metadata, changes) })
+    return changes ? Object.freeze({ ...model, metadata: editMetadata(model.metadata, changes) }) : model
   })
   return stage((record) => ({ ...record, model: derive(record.model) }))
 }

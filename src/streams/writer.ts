@@ -7,7 +7,7 @@ import { layoutModel, type Layout } from '../formats/apr/layout.js'
 import { checkTensor, type IndexEntry } from '../formats/apr/tensor-index.js'
 import type { AprModel, TensorInfo, TensorRecord } from '../tensor.js'
 import { withTensors } from './derive.js'
-import { checkBytesOption } from './options.js'
+import { checkBytesOption, checkOptionNames, checkPath } from './options.js'
 import { OutputFile } from './output-file.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorWritable } from './streamx.js'
 import { WriteWindow } from './write-window.js'
@@ -45,7 +45,8 @@ interface Arrival {
  *   records that make no file, `APR_BAD_INDEX`, `APR_LIMIT`, and the file system's own errors
  */
 export function aprWriter(path: string, options: WriterOptions = {}): TensorWritable {
-  return new AprWriter(path, undefined, options)
+  checkOptionNames(options, ['overwrite', 'highWaterMark'])
+  return new AprWriter(checkPath('the output', path), undefined, options)
 }
 
 /** Writes to an output that is open already; what it holds from an earlier run counts as arrived. */

@@ -5,7 +5,7 @@
 import { AprError } from '../../errors.js'
 import type { AprModel, TensorInfo } from '../../tensor.js'
 import { align, encodeHeader, FOOTER_BYTES, HEADER_BYTES } from './header.js'
-import { checkTensor, compareNames, encodeEntry, MAX_TENSORS, type IndexEntry } from './tensor-index.js'
+import { checkTensor, compareNames, encodeEntry, entryBytes, MAX_TENSORS, type IndexEntry } from './tensor-index.js'
 
 export interface Layout {
   /** Header, metadata and index with their padding: the bytes of the file before its data. */
@@ -28,10 +28,9 @@ export function layoutModel(model: AprModel): Layout {
   }
   const { entries, dataBytes } = placeTensors(model.tensors)
   const metadata = new TextEncoder().encode(model.metadata)
-  const index = entries.map(encodeEntry)
   const indexOffset = align(HEADER_BYTES + metadata.length)
-  const dataOffset = align(indexOffset + index.reduce((sum, entry) => sum + entry.length, 0))
-  const head = new Uint8Array(dataOffset)
+  const dataOffset = align(indexOffset + entries.reduce((sum, entry) => sum + entryBytes(entry), 0))
+  const head = Buffer.alloc(dataOffset)
   head.set(
     encodeHeader({
       minorVersion: model.minorVersion,
@@ -46,10 +45,7 @@ export function layoutModel(model: AprModel): Layout {
   )
   head.set(metadata, HEADER_BYTES)
   let position = indexOffset
-  for (const entry of index) {
-    head.set(entry, position)
-    position += entry.length
-  }
+  for (const entry of entries) position = encodeEntry(entry, head, position)
   return { head, entries, dataOffset, fileSize: dataOffset + dataBytes + FOOTER_BYTES }
 }
 

@@ -74,10 +74,15 @@ export function editMetadata(text: string, changes: Readonly<Record<string, unkn
 }
 
 function toJson(key: string, value: unknown): string {
-  const json = JSON.stringify(value) as string | undefined
-  if (json === undefined)
-    throw new AprError('APR_BAD_METADATA', `expected a JSON value for "${key}", found ${typeof value}`)
-  return json
+  let json: unknown
+  try {
+    json = JSON.stringify(value)
+  } catch (cause) {
+    const what = `expected a JSON value for "${key}", found one that JSON cannot hold`
+    throw new AprError('APR_BAD_METADATA', what, {}, { cause })
+  }
+  if (typeof json === 'string') return json
+  throw new AprError('APR_BAD_METADATA', `expected a JSON value for "${key}", found ${typeof value}`)
 }
 
 /** Cuts one member out, with the comma that parts it from its neighbour. A repeated key comes back here again. */

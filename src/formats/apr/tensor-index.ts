@@ -60,22 +60,31 @@ export function decodeEntry(bytes: Uint8Array): { entry: IndexEntry; length: num
   return { entry: Object.freeze(entry), length }
 }
 
-/** The bytes of one entry. */
-export function encodeEntry({ name, dtype, shape, dataOffset, size }: IndexEntry): Uint8Array {
-  const nameBytes = encodeName(name)
-  const bytes = new Uint8Array(MIN_ENTRY_BYTES + nameBytes.length + shape.length * 8)
-  const view = new DataView(bytes.buffer)
-  view.setUint16(0, nameBytes.length, true)
-  bytes.set(nameBytes, 2)
-  let position = 2 + nameBytes.length
-  view.setUint8(position, encodeDType(dtype))
-  view.setUint8(position + 1, shape.length)
+/** Bytes that an entry takes. */
+export function entryBytes({ name, shape }: TensorInfo): number {
+  return MIN_ENTRY_BYTES + Buffer.byteLength(name) + shape.length * 8
+}
+
+/**
+ * Writes one entry at `start` of `target`.
+ * @returns where it ends
+ */
+export function encodeEntry(
+  { name, dtype, shape, dataOffset, size }: IndexEntry,
+  target: Buffer,
+  start: number,
+): number {
+  const nameBytes = target.write(name, start + 2)
+  target.writeUInt16LE(nameBytes, start)
+  let position = start + 2 + nameBytes
+  target.writeUInt8(encodeDType(dtype), position)
+  target.writeUInt8(shape.length, position + 1)
   position += 2
   for (const value of [...shape, dataOffset, size]) {
-    view.setBigUint64(position, BigInt(value), true)
+    target.writeBigUInt64LE(BigInt(value), position)
     position += 8
   }
-  return bytes
+  return position
 }
 
 /**
@@ -103,7 +112,10 @@ export function compareNames(a: string, b: string): number {
 export function checkTensor(tensor: TensorInfo): void {
   const { name, dtype, shape, size } = tensor
   const place = { tensor: name }
-  const nameBytes = encodeName(name).length
+  if (!isWellFormed(name)) {
+    throw new AprError('APR_BAD_RECORD', 'expected a tensor name of whole characters, found a lone surrogate', place)
+  }
+  const nameBytes = Buffer.byteLength(name)
   if (nameBytes > MAX_NAME_BYTES) {
     throw new AprError(
       'APR_LIMIT',
@@ -142,9 +154,11 @@ function sizeMessage(dtype: string, shape: readonly number[], size: number): str
   return `expected ${tensorBytes(dtype as TensorInfo['dtype'], shape)} bytes for ${dtype} [${shape.join(', ')}], found ${size}`
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
 function decodeName(bytes: Uint8Array): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    return utf8.decode(bytes)
   } catch (error) {
     const shown = printable(new TextDecoder().decode(bytes))
     throw new AprError(
@@ -156,15 +170,8 @@ function decodeName(bytes: Uint8Array): string {
   }
 }
 
-function encodeName(name: string): Uint8Array {
-  if (!isWellFormed(name)) {
-    throw new AprError('APR_BAD_RECORD', 'expected a tensor name of whole characters, found a lone surrogate', {
-      tensor: name,
-    })
-  }
-  return new TextEncoder().encode(name)
-}
+const LONE_SURROGATE = /\p{Cs}/u
 
 function isWellFormed(text: string): boolean {
-  return !/\p{Cs}/u.test(text)
+  return !LONE_SURROGATE.test(text)
 }

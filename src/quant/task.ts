@@ -19,16 +19,23 @@ export function resultBytes({ run, fit }: Task): number {
   return fit === undefined ? run.elements * 4 : runBlocks(run) * Q4K_BLOCK_BYTES
 }
 
-export function performTask(task: Task, kernel: Kernel): TaskResult {
-  const { run, fit, mayOverwrite } = task
+/**
+ * Whether the result takes the front of its source's memory. Q4_K can, where it is no larger: it is written behind what
+ * was read, row by row.
+ */
+export function isInPlace(task: Task): boolean {
+  return task.fit !== undefined && task.mayOverwrite && resultBytes(task) <= task.run.data.length
+}
+
+/** @param spare memory of at least `resultBytes(task)` for a result that may not overwrite its source */
+export function performTask(task: Task, kernel: Kernel, spare?: Uint8Array): TaskResult {
+  const { run, fit } = task
   const size = resultBytes(task)
+  const data = isInPlace(task) ? run.data.subarray(0, size) : (spare?.subarray(0, size) ?? new Uint8Array(size))
   if (fit === undefined) {
-    const data = new Uint8Array(size)
     runToF32(run, kernel, data)
     return { data }
   }
-  // The result is written behind what was read, row by row, so it may go where the source stood if it is no larger.
-  const data = mayOverwrite && size <= run.data.length ? run.data.subarray(0, size) : new Uint8Array(size)
   const nonFinite = quantizeRun(run, fit, kernel, data)
   return nonFinite ? { nonFinite } : { data }
 }

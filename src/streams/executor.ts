@@ -5,7 +5,7 @@ import { AprError } from '../errors.js'
 import type { Fit, Kernel } from '../quant/kernel.js'
 import type { Run } from '../quant/run.js'
 import { createSimdKernel, kernelModule } from '../quant/simd.js'
-import { performTask, resultBytes, type Task, type TaskResult } from '../quant/task.js'
+import { isInPlace, performTask, resultBytes, type Task, type TaskResult } from '../quant/task.js'
 import type { TensorRecord } from '../tensor.js'
 import { claim, type BufferPool } from './buffers.js'
 
@@ -14,11 +14,15 @@ const SMALL_ELEMENTS = 16 * 1024
 /** A thread is started for so many elements: 50 ms of work, a few times what starting it costs. */
 const ELEMENTS_PER_THREAD = { search: 4 * 1024 * 1024, minmax: 64 * 1024 * 1024 }
 
+/** Bytes of the pieces that small results share. */
+const SPARE_BYTES = 64 * 1024
+
 export class Executor {
   readonly #maxThreads: number
   #threads = 0
   #pool: Piscina<Task, TaskResult> | undefined
   #kernel: Kernel | undefined
+  #rest = new Uint8Array(0)
 
   /** @param threads the most that may be used; default: as many as the machine has for this process */
   constructor(threads = availableParallelism()) {
@@ -43,7 +47,7 @@ export class Executor {
     const task: Task = { run, fit, mayOverwrite: owner !== undefined }
     if (this.#threads === 0 || run.elements <= SMALL_ELEMENTS) {
       this.#kernel ??= createSimdKernel()
-      return adopted(performTask(task, this.#kernel), owner, task)
+      return adopted(performTask(task, this.#kernel, this.#spare(resultBytes(task))), owner, task)
     }
     this.#pool ??= createPool(this.#threads)
     try {
@@ -56,6 +60,15 @@ export class Executor {
         { cause: error },
       )
     }
+  }
+
+  /** Memory for a small result, cut from a larger piece: thousands of tiny buffers would keep the collector busy. */
+  #spare(size: number): Uint8Array | undefined {
+    if (size > SPARE_BYTES) return undefined
+    if (size > this.#rest.length) this.#rest = new Uint8Array(SPARE_BYTES)
+    const spare = this.#rest.subarray(0, size)
+    this.#rest = this.#rest.subarray(size)
+    return spare
   }
 
   /** Ends all threads; tasks that are under way fail. */
@@ -84,9 +97,8 @@ function createPool(threads: number): Piscina<Task, TaskResult> {
   return pool
 }
 
-/** A result that came back in the source's own buffer keeps that buffer in its pool. */
+/** A result in the source's own buffer keeps that buffer in its pool. */
 function adopted(result: TaskResult, owner: BufferPool | undefined, task: Task): TaskResult {
-  if (!owner || !('data' in result) || !task.mayOverwrite || result.data.byteOffset !== 0) return result
-  const { buffer, byteLength } = result.data
-  return buffer.byteLength > resultBytes(task) ? { data: owner.adopt(buffer as ArrayBuffer, byteLength) } : result
+  if (!owner || !('data' in result) || !isInPlace(task) || result.data.byteOffset !== 0) return result
+  return { data: owner.adopt(result.data.buffer as ArrayBuffer, result.data.length) }
 }

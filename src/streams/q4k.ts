@@ -75,8 +75,19 @@ export function checkQ4KOptions(options: Q4KOptions): Q4KOptions {
   return options
 }
 
+/** A job asks more than once what becomes of its model. */
+const lastQuantized = new WeakMap<AprModel, { options: Q4KOptions; quantized: Quantized }>()
+
 /** What `q4k(options)` makes of a model: its tensors, flags and metadata. */
 export function quantizeModel(model: AprModel, options: Q4KOptions): Quantized {
+  const last = lastQuantized.get(model)
+  if (last?.options === options) return last.quantized
+  const quantized = deriveQuantized(model, options)
+  lastQuantized.set(model, { options, quantized })
+  return quantized
+}
+
+function deriveQuantized(model: AprModel, options: Q4KOptions): Quantized {
   const decisions = new Map(model.tensors.map((tensor) => [tensor.name, decide(tensor, options)]))
   const all = [...decisions.values()]
   const tensors = Object.freeze(all.map(({ to }) => to))

@@ -7,7 +7,7 @@ import { ALIGNMENT, FOOTER_BYTES, hex } from '../formats/apr/header.js'
 import { checkSource, openSource, type ByteSource } from '../source.js'
 import { nonFiniteScale } from '../quant/k-quant.js'
 import { isKQuant, SUPER_BLOCK_ELEMENTS, superBlockBytes, type TensorInfo, type TensorRecord } from '../tensor.js'
-import { BufferPool, claim, release } from './buffers.js'
+import { BufferPool, claim } from './buffers.js'
 import { openModel, type OpenModel } from './open-model.js'
 import { checkBytesOption, checkOptionNames } from './options.js'
 import { planReads, type PlannedRead } from './plan-reads.js'
@@ -165,23 +165,17 @@ class AprReader extends Readable {
   #records({ read, bytes }: PendingRead): TensorRecord[] {
     const { open, source } = this.#opened()
     const { model } = open
-    const records = read.pieces.map(({ section, offset, start, size, padding }): TensorRecord => {
+    // The one record of a read has the pool's buffer; small ones share theirs, which then is nobody's to use again.
+    const pool = claim(bytes)
+    const isAlone = read.pieces.length === 1
+    return read.pieces.map(({ section, offset, start, size, padding }): TensorRecord => {
       const end = start + size
       checkZero(bytes.subarray(end, end + padding), read.position + end, source.name)
-      // The one record of a read keeps the pool's buffer; small ones that share a read are copied out.
-      const data = read.pieces.length === 1 ? bytes : bytes.slice(start, end)
-      section.crc = crc32(data.subarray(0, size), section.crc)
-      checkScales(section.tensor, data.subarray(0, size), offset, source.name)
+      const data = isAlone && pool ? pool.adopt(bytes.buffer as ArrayBuffer, size) : bytes.subarray(start, end)
+      section.crc = crc32(data, section.crc)
+      checkScales(section.tensor, data, offset, source.name)
       return { ...section.tensor, offset, data, model }
     })
-    const [record] = records
-    const [piece] = read.pieces
-    if (records.length > 1 || record === undefined || piece === undefined) {
-      release(bytes)
-      return records
-    }
-    claim(bytes)
-    return [{ ...record, data: this.#pool.adopt(bytes.buffer as ArrayBuffer, piece.size) }]
   }
 
   /** Checks what no record holds: gaps that no read took along, the checksum, and that the input is still the same. */

@@ -18,11 +18,23 @@ export interface Layout {
   readonly fileSize: number
 }
 
+/** Models are shared by all who look at one, so each is laid out once. */
+const layouts = new WeakMap<AprModel, Layout>()
+
 /**
  * @throws AprError `APR_LIMIT`, `APR_BAD_RECORD` for tensors that the format cannot hold, `APR_BAD_INDEX` for two of
  * one name
  */
 export function layoutModel(model: AprModel): Layout {
+  let layout = layouts.get(model)
+  if (layout === undefined) {
+    layout = layOut(model)
+    layouts.set(model, layout)
+  }
+  return layout
+}
+
+function layOut(model: AprModel): Layout {
   if (model.tensors.length > MAX_TENSORS) {
     throw new AprError('APR_LIMIT', `expected at most ${MAX_TENSORS} tensors, found ${model.tensors.length}`)
   }

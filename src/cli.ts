@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { quantizeCommand, type QuantizeFlags } from './cli/quantize-command.js'
-import { inspectCommand, verifyCommand } from './cli/read-commands.js'
 import { packageVersion } from './version.js'
 import { reportFailure, UsageError } from './cli/output.js'
 
@@ -88,7 +87,9 @@ function buildProgram(version: string): Command {
     .argument('<file>', 'an .apr model')
     .option('--json', 'print one JSON object')
     .option('--debug', 'show where in the code an error came from')
-    .action((file: string, flags: { json?: boolean }) => inspectCommand(file, flags))
+    .action(async (file: string, flags: { json?: boolean }) =>
+      (await import('./cli/read-commands.js')).inspectCommand(file, flags),
+    )
 
   program
     .command('verify')
@@ -96,7 +97,9 @@ function buildProgram(version: string): Command {
     .argument('<file>', 'an .apr model')
     .option('--json', 'print one JSON object')
     .option('--debug', 'show where in the code an error came from')
-    .action((file: string, flags: { json?: boolean }) => verifyCommand(file, flags))
+    .action(async (file: string, flags: { json?: boolean }) =>
+      (await import('./cli/read-commands.js')).verifyCommand(file, flags),
+    )
 
   return program
 }

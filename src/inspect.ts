@@ -1,6 +1,6 @@
 import { FLAGS, flagNames } from './formats/apr/header.js'
 import type { ByteSource } from './source.js'
-import { openInput } from './streams/reader.js'
+import { openInput } from './streams/open-model.js'
 import { parameterCount, type TensorInfo } from './tensor.js'
 
 /** A tensor and where it stands. */

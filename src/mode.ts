@@ -1,9 +1,8 @@
 /** Streaming or whole in memory: which, and what it takes. Both give the same file. */
 import { readFile } from 'node:fs/promises'
 import { AprError } from './errors.js'
-import { checkChoiceOption } from './streams/options.js'
-import { Q4K_OPTIONS } from './streams/q4k.js'
-import { READER_OPTIONS } from './streams/reader.js'
+import { checkChoiceOption, READER_OPTIONS } from './streams/options.js'
+import { Q4K_OPTIONS } from './streams/quantize-model.js'
 
 export type Mode = 'stream' | 'memory'
 

@@ -1,15 +1,21 @@
 import { dirname, resolve } from 'node:path'
 import { statfs } from 'node:fs/promises'
-import { layoutModel, type Layout } from './formats/apr/layout.js'
+import { layoutTensors } from './formats/apr/layout.js'
 import type { Decision, Reason } from './quant/policy.js'
 import type { QuantizeOptions } from './quantize.js'
 import { checkOptionNames } from './streams/options.js'
-import { checkQ4KOptions, convertedElements, quantizeModel, type Q4KOptions } from './streams/q4k.js'
+import {
+  checkQ4KOptions,
+  convertedElements,
+  quantizeModel,
+  type Q4KOptions,
+  type Quantized,
+} from './streams/quantize-model.js'
 import { threadsFor } from './streams/executor.js'
-import { openInput } from './streams/reader.js'
+import { openInput } from './streams/open-model.js'
 import { estimateMemory, QUANTIZE_OPTIONS, resolveMode, type Mode, type ModeOptions } from './mode.js'
 import type { ByteSource } from './source.js'
-import type { AprModel, DType, TensorInfo } from './tensor.js'
+import type { DType, TensorInfo } from './tensor.js'
 
 /** The options of `quantize`, and where the output would go. */
 export interface PlanOptions extends QuantizeOptions {
@@ -73,7 +79,7 @@ export async function plan(input: string | ByteSource, options: PlanOptions = {}
   try {
     const place = options.output ?? (typeof input === 'string' ? input : undefined)
     return {
-      ...planJob(prepareJob(open.model, options), source, options),
+      ...planJob(quantizeModel(open.model, options), source, options),
       freeBytes: place === undefined ? undefined : await freeBytes(dirname(resolve(place))),
     }
   } finally {
@@ -81,25 +87,17 @@ export async function plan(input: string | ByteSource, options: PlanOptions = {}
   }
 }
 
-/** What a job makes of a model. */
-export interface PreparedJob {
-  readonly decisions: readonly Decision[]
-  readonly layout: Layout
-}
-
-/** @throws AprError for tensors that the output's format cannot hold */
-export function prepareJob(model: AprModel, options: Q4KOptions): PreparedJob {
-  const quantized = quantizeModel(model, options)
-  return { decisions: [...quantized.decisions.values()], layout: layoutModel(quantized.model) }
-}
-
-/** What is known without looking at a disk. */
+/**
+ * What is known of a job without looking at a disk.
+ * @throws AprError for tensors that the output's format cannot hold
+ */
 export function planJob(
-  { decisions, layout }: PreparedJob,
+  quantized: Quantized,
   source: ByteSource,
   options: Q4KOptions & ModeOptions,
 ): Omit<Plan, 'freeBytes'> {
-  const outputBytes = layout.fileSize
+  const decisions = [...quantized.decisions.values()]
+  const outputBytes = layoutTensors(quantized.model.tensors, quantized.metadataBytes).fileSize
   const mode = resolveMode(source.size, options)
   const elements = convertedElements(decisions)
   const selected = decisions.filter(({ reason }) => reason === 'selected').length

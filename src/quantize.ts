@@ -3,19 +3,27 @@ import { dirname, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { AprError } from './errors.js'
-import type { Layout } from './formats/apr/layout.js'
+import { encodeHead } from './formats/apr/layout.js'
 import { peakMemoryBytes, QUANTIZE_OPTIONS, type Mode, type ModeOptions } from './mode.js'
-import { freeBytes, planJob, prepareJob, type Plan } from './plan.js'
+import { freeBytes, planJob, type Plan } from './plan.js'
 import type { Reason } from './quant/policy.js'
 import type { ByteSource } from './source.js'
-import { checkFunction, checkOptionNames, checkPath } from './streams/options.js'
-import { checkQ4KOptions, quantizeStage, type Q4KOptions } from './streams/q4k.js'
-import { checkReaderOptions, openInput, readOpened, type OpenInput, type ReaderOptions } from './streams/reader.js'
+import {
+  checkFunction,
+  checkOptionNames,
+  checkPath,
+  checkReaderOptions,
+  type ReaderOptions,
+} from './streams/options.js'
+import { quantizeStage } from './streams/q4k.js'
+import { checkQ4KOptions, quantizeModel, type Q4KOptions } from './streams/quantize-model.js'
+import { openInput, type OpenInput } from './streams/open-model.js'
+import { readOpened } from './streams/reader.js'
 import { OutputFile, partialBytes } from './streams/output-file.js'
 import { skipRecords, tapRecords } from './streams/stages.js'
 import { collect, writeWhole } from './streams/whole.js'
 import { writeOpened } from './streams/writer.js'
-import type { TensorRecord } from './tensor.js'
+import type { AprModel, TensorRecord } from './tensor.js'
 import { packageVersion } from './version.js'
 
 export interface QuantizeOptions extends Q4KOptions, ReaderOptions, ModeOptions {
@@ -139,21 +147,21 @@ async function prepare(opened: OpenInput, output: string, options: QuantizeOptio
   const { source, open } = opened
   // Only a stream can go on where another ended.
   const mode = options.resume === true ? 'stream' : options.mode
-  const prepared = prepareJob(open.model, options)
-  const planned = planJob(prepared, source, { ...options, mode: mode ?? 'auto' })
+  const quantized = quantizeModel(open.model, options)
+  const planned = planJob(quantized, source, { ...options, mode: mode ?? 'auto' })
   if (options.spaceCheck !== false) await checkSpace(output, planned.outputBytes)
   const { overwrite = false, resume = false } = options
-  const job = planned.mode === 'stream' ? jobName(source, prepared.layout, options) : undefined
+  const job = planned.mode === 'stream' ? jobName(source, quantized.model, options) : undefined
   const target = await OutputFile.create(output, { overwrite, resume, job, origin: open.model.origin })
   return { opened, target, options, planned }
 }
 
 /** Names all that decides the output's bytes; undefined where the input cannot be told to be unchanged. */
-function jobName(source: ByteSource, layout: Layout, { fit = 'search' }: QuantizeOptions): string | undefined {
+function jobName(source: ByteSource, model: AprModel, { fit = 'search' }: QuantizeOptions): string | undefined {
   if (source.version === undefined) return undefined
   return createHash('sha256')
     .update(JSON.stringify([packageVersion(), source.version, fit]))
-    .update(layout.head)
+    .update(encodeHead(model))
     .digest('hex')
 }
 

@@ -1,7 +1,8 @@
 import { AprError } from './errors.js'
 import { openSource, type ByteSource } from './source.js'
 import { release } from './streams/buffers.js'
-import { openInput, readOpened } from './streams/reader.js'
+import { openInput } from './streams/open-model.js'
+import { readOpened } from './streams/reader.js'
 
 export interface Verification {
   readonly file: string

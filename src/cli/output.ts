@@ -13,10 +13,32 @@ export function print(line = ''): void {
   process.stdout.write(`${line}\n`)
 }
 
-/** One JSON object on standard output. */
+/** One JSON object on standard output, a line for each field, and for each item of a list: a list can be long. */
 export function printJson(value: object): void {
-  print(JSON.stringify(value, null, 2))
+  const fields = Object.entries(value).filter(([, field]) => field !== undefined)
+  print('{')
+  fields.forEach(([key, field], i) => {
+    const comma = i < fields.length - 1 ? ',' : ''
+    const name = `  ${JSON.stringify(key)}: `
+    if (Array.isArray(field) && field.length > 0) {
+      print(`${name}[`)
+      printItems(field)
+      print(`  ]${comma}`)
+    } else {
+      print(name + JSON.stringify(field) + comma)
+    }
+  })
+  print('}')
 }
+
+function printItems(items: readonly unknown[]): void {
+  for (let start = 0; start < items.length; start += ITEMS_AT_ONCE) {
+    const lines = items.slice(start, start + ITEMS_AT_ONCE).map((item) => `    ${JSON.stringify(item)}`)
+    print(lines.join(',\n') + (start + ITEMS_AT_ONCE < items.length ? ',' : ''))
+  }
+}
+
+const ITEMS_AT_ONCE = 200
 
 export function warn(line: string): void {
   process.stderr.write(`warning: ${printable(line, 1000)}\n`)

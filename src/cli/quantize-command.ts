@@ -1,11 +1,10 @@
-import { minimatch } from 'minimatch'
+import { setFlagsFromString } from 'node:v8'
 import { plan, type Plan } from '../plan.js'
-import { quantize, type QuantizeOptions, type QuantizeReport } from '../quantize.js'
+import type { QuantizeOptions, QuantizeReport } from '../quantize.js'
 import type { Fit } from '../quant/kernel.js'
 import { selectAsApr, selectByDefault, type Kept, type Reason, type Select } from '../quant/policy.js'
 import { printable } from '../errors.js'
 import { bytes, columns, count, plural, print, printJson, UsageError, warn } from './output.js'
-import { createProgressBar } from './progress-bar.js'
 
 export interface QuantizeFlags {
   output?: string
@@ -42,14 +41,21 @@ const REASONS: Record<Reason, string> = {
 /** @throws UsageError for flags that do not go together */
 export async function quantizeCommand(file: string, flags: QuantizeFlags): Promise<void> {
   const output = flags.output ?? defaultOutput(file)
-  const options = toOptions(flags)
+  const options = await toOptions(flags)
   if (flags.plan) {
+    // A plan makes little that lasts: a young generation that stays small keeps all of it below 100 MB.
+    setFlagsFromString('--semi-space-growth-factor=1')
     const result = await plan(file, { ...options, output })
     if (flags.json) printJson({ output, ...result })
     else if (!flags.quiet) printPlan(result, output)
     if (!flags.quiet) result.warnings.forEach(warn)
     return
   }
+  // Loaded only now: a plan needs neither streams nor a bar, and stays small.
+  const [{ quantize }, { createProgressBar }] = await Promise.all([
+    import('../quantize.js'),
+    import('./progress-bar.js'),
+  ])
   const isShown = process.stderr.isTTY && !flags.quiet && !flags.json
   const bar = isShown ? createProgressBar() : undefined
   const { signal, dispose } = interruptible()
@@ -71,7 +77,7 @@ export async function quantizeCommand(file: string, flags: QuantizeFlags): Promi
   }
 }
 
-function toOptions(flags: QuantizeFlags): QuantizeOptions {
+async function toOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
   const { compat, only = [], skip = [], mode, force, spaceCheck } = flags
   if (flags.resume && mode === 'memory')
     throw new UsageError('--resume goes on with a stream; it cannot be had with --mode memory')
@@ -81,10 +87,10 @@ function toOptions(flags: QuantizeFlags): QuantizeOptions {
     )
   }
   const rule = compat ? selectAsApr : selectByDefault
-  const matches = (name: string, patterns: string[]): boolean =>
-    patterns.some((pattern) => minimatch(name, pattern, { dot: true, nocomment: true, nonegate: true }))
+  const isOnly = await matcher(only)
+  const isSkipped = await matcher(skip)
   const select: Select = (tensor) =>
-    rule(tensor) && (only.length === 0 || matches(tensor.name, only)) && !matches(tensor.name, skip)
+    rule(tensor) && (only.length === 0 || isOnly(tensor.name)) && !isSkipped(tensor.name)
   return {
     select,
     fit: flags.fit ?? (compat ? 'minmax' : 'search'),
@@ -95,6 +101,14 @@ function toOptions(flags: QuantizeFlags): QuantizeOptions {
     resume: flags.resume ?? false,
     ...(flags.threads !== undefined && { threads: flags.threads }),
   }
+}
+
+/** Says whether a name matches one of the globs. */
+async function matcher(patterns: readonly string[]): Promise<(name: string) => boolean> {
+  if (patterns.length === 0) return () => false
+  const { Minimatch } = await import('minimatch')
+  const globs = patterns.map((pattern) => new Minimatch(pattern, { dot: true, nocomment: true, nonegate: true }))
+  return (name) => globs.some((glob) => glob.match(name))
 }
 
 function defaultOutput(file: string): string {

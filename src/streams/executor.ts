@@ -1,6 +1,6 @@
 /** Who does the arithmetic: this thread for little work, a pool of worker threads for much. The bytes are the same. */
 import { availableParallelism } from 'node:os'
-import { Piscina } from 'piscina'
+import type { Piscina } from 'piscina'
 import { AprError } from '../errors.js'
 import type { Fit, Kernel } from '../quant/kernel.js'
 import type { Run } from '../quant/run.js'
@@ -20,7 +20,7 @@ const SPARE_BYTES = 64 * 1024
 export class Executor {
   readonly #maxThreads: number
   #threads = 0
-  #pool: Piscina<Task, TaskResult> | undefined
+  #pool: Promise<Piscina<Task, TaskResult>> | undefined
   #kernel: Kernel | undefined
   #rest = new Uint8Array(0)
 
@@ -51,7 +51,7 @@ export class Executor {
     }
     this.#pool ??= createPool(this.#threads)
     try {
-      return adopted(await this.#pool.run(task, { transferList: owner ? [buffer] : [] }), owner, task)
+      return adopted(await (await this.#pool).run(task, { transferList: owner ? [buffer] : [] }), owner, task)
     } catch (error) {
       throw new AprError(
         'APR_WORKER',
@@ -73,7 +73,7 @@ export class Executor {
 
   /** Ends all threads; tasks that are under way fail. */
   async close(): Promise<void> {
-    await this.#pool?.destroy()
+    await (await this.#pool)?.destroy()
   }
 }
 
@@ -82,7 +82,9 @@ export function threadsFor(elements: number, fit: Fit, maxThreads = availablePar
   return Math.min(maxThreads, Math.floor(elements / ELEMENTS_PER_THREAD[fit]))
 }
 
-function createPool(threads: number): Piscina<Task, TaskResult> {
+async function createPool(threads: number): Promise<Piscina<Task, TaskResult>> {
+  // Loaded when there is work for threads: a plan or a small model takes its memory for nothing.
+  const { Piscina } = await import('piscina')
   const pool = new Piscina<Task, TaskResult>({
     filename: new URL('./worker.js', import.meta.url).href,
     workerData: kernelModule(),

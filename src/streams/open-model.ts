@@ -14,7 +14,7 @@ import {
   MIN_ENTRY_BYTES,
   type IndexEntry,
 } from '../formats/apr/tensor-index.js'
-import type { ByteSource } from '../source.js'
+import { openSource, type ByteSource } from '../source.js'
 import type { AprModel, TensorInfo } from '../tensor.js'
 
 /** A part of the file that holds something. */
@@ -43,6 +43,23 @@ export interface OpenModel {
   readonly footerOffset: number | undefined
 }
 
+/** A source whose header, metadata and index were read. */
+export interface OpenInput {
+  readonly source: ByteSource
+  readonly open: OpenModel
+}
+
+/** Opens a source and reads what stands before its data. Closes it when that fails. */
+export async function openInput(input: string | ByteSource): Promise<OpenInput> {
+  const source = await openSource(input)
+  try {
+    return { source, open: await openModel(source) }
+  } catch (error) {
+    await source.close()
+    throw error
+  }
+}
+
 /** Bytes of the index that are read at once. */
 const INDEX_CHUNK_BYTES = 256 * 1024
 
@@ -62,8 +79,7 @@ async function readModel(source: ByteSource): Promise<OpenModel> {
   const header = decodeHeader(headerBytes)
   checkSections(header, source.size)
 
-  const metadataBytes = await readBytes(source, header.metadataOffset, header.metadataSize)
-  const metadata = located({ offset: header.metadataOffset }, () => decodeMetadata(metadataBytes))
+  const metadata = await readMetadata(source, header)
   const index = await readIndex(source, header)
 
   const tensors = index.entries.map((entry): TensorSection => {
@@ -74,7 +90,7 @@ async function readModel(source: ByteSource): Promise<OpenModel> {
   checkExtent(tensors, source.size)
   const sections = [
     { start: 0, size: HEADER_BYTES, gap: 0, crc: crc32(headerBytes) },
-    { start: header.metadataOffset, size: header.metadataSize, gap: 0, crc: crc32(metadataBytes) },
+    metadata.section,
     index.section,
     ...tensors,
   ]
@@ -88,7 +104,7 @@ async function readModel(source: ByteSource): Promise<OpenModel> {
 
   const model: AprModel = Object.freeze({
     tensors: Object.freeze(tensors.map(({ tensor }) => tensor)),
-    metadata,
+    metadata: metadata.text,
     flags: header.flags,
     minorVersion: header.minorVersion,
     reserved: header.reserved,
@@ -142,37 +158,47 @@ function indexEnd({ indexOffset, metadataOffset, dataOffset }: AprHeader, fileSi
   return Math.min(fileSize, ...[metadataOffset, dataOffset].filter((offset) => offset > indexOffset))
 }
 
+async function readMetadata(source: ByteSource, header: AprHeader): Promise<{ text: string; section: Section }> {
+  const { metadataOffset: start, metadataSize: size } = header
+  const bytes = await readBytes(source, start, size)
+  return {
+    text: located({ offset: start }, () => decodeMetadata(bytes)),
+    section: { start, size, gap: 0, crc: crc32(bytes) },
+  }
+}
+
 /** Reads the index piece by piece: a bad entry costs no more than the bytes up to it. */
 async function readIndex(source: ByteSource, header: AprHeader): Promise<{ entries: IndexEntry[]; section: Section }> {
   const end = indexEnd(header, source.size)
   const entries: IndexEntry[] = []
   let position = header.indexOffset
   let crc = 0
-  let chunk = new Uint8Array(0)
+  let chunk = new DataView(new ArrayBuffer(0))
   let used = 0
   while (entries.length < header.tensorCount) {
     const offset = position
-    const found = located({ offset }, () => decodeEntry(chunk.subarray(used)))
+    const found = located({ offset }, () => decodeEntry(chunk, used))
     if (found) {
       located({ offset }, () => checkOrder(entries.at(-1), found.entry))
       entries.push(found.entry)
-      crc = crc32(chunk.subarray(used, used + found.length), crc)
-      used += found.length
-      position += found.length
+      position += found.end - used
+      used = found.end
       continue
     }
+    crc = crc32(new Uint8Array(chunk.buffer, 0, used), crc)
     const rest = (header.tensorCount - entries.length) * MAX_ENTRY_BYTES
     const size = Math.min(INDEX_CHUNK_BYTES, end - position, rest)
-    if (size <= chunk.length - used) {
+    if (size <= chunk.byteLength - used) {
       throw new AprError(
         'APR_BAD_INDEX',
         `expected ${header.tensorCount} tensors in the index, found its end at byte ${end}, inside entry ${entries.length + 1}`,
       )
     }
-    chunk = new Uint8Array(size)
-    await source.read(chunk, position)
+    chunk = new DataView(new ArrayBuffer(size))
+    await source.read(new Uint8Array(chunk.buffer), position)
     used = 0
   }
+  crc = crc32(new Uint8Array(chunk.buffer, 0, used), crc)
   return { entries, section: { start: header.indexOffset, size: position - header.indexOffset, gap: 0, crc } }
 }
 

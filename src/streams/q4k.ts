@@ -1,53 +1,25 @@
 import { Transform } from 'streamx'
 import { AprError } from '../errors.js'
-import { FLAGS } from '../formats/apr/header.js'
-import { editMetadata, metadataValue } from '../formats/apr/metadata.js'
-import type { Fit } from '../quant/kernel.js'
-import { decide, type Decision, type Kept, type Select } from '../quant/policy.js'
+import { decide } from '../quant/policy.js'
 import { Q4K_BLOCK_BYTES } from '../quant/q4k-block.js'
 import { aprQ8Scale, isFloat, type Run } from '../quant/run.js'
-import {
-  APR_Q8_HEAD_BYTES,
-  elementCount,
-  parameterCount,
-  SUPER_BLOCK_ELEMENTS,
-  type AprModel,
-  type TensorInfo,
-  type TensorRecord,
-} from '../tensor.js'
+import { APR_Q8_HEAD_BYTES, type AprModel, type TensorInfo, type TensorRecord } from '../tensor.js'
 import { pieceElements, type PieceElements } from './cut.js'
 import { oncePerModel } from './derive.js'
 import { Executor } from './executor.js'
-import { checkBytesOption, checkChoiceOption, checkFunction, checkOptionNames, checkWholeOption } from './options.js'
+import { checkOptionNames } from './options.js'
+import {
+  checkQ4KOptions,
+  convertedElements,
+  Q4K_OPTIONS,
+  quantizeModel,
+  type Q4KOptions,
+  type Quantized,
+} from './quantize-model.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorTransform } from './streamx.js'
-
-export interface Q4KOptions {
-  /** `search` gives llama.cpp's bytes, `minmax` those of `apr quantize`: faster and worse. Default `search`. */
-  fit?: Fit
-  /** Which tensors are quantized. Default `selectByDefault`. Integers and K-quants stay whatever it says. */
-  select?: Select
-  /** The dtype of float tensors that are not quantized. Default `auto`: F32 and F16 stay, others become F32. */
-  kept?: Kept
-  /** Worker threads at the most. Default: the cores that are there for this process. Few data take fewer. */
-  threads?: number
-  /** Bytes of records under way in the threads at the most; at least one record a thread. Default 2 MiB a thread. */
-  highWaterMark?: number
-}
-
-export const Q4K_OPTIONS = ['fit', 'select', 'kept', 'threads', 'highWaterMark']
-
-/** What the stage does to a model. */
-export interface Quantized {
-  readonly model: AprModel
-  /** By the tensors' names. */
-  readonly decisions: ReadonlyMap<string, Decision>
-}
 
 /** Enough that a thread has its next record when it has done one. */
 const BYTES_PER_THREAD = 2 * 1024 * 1024
-
-/** Metadata of a model with Q4_K tensors, as the reference writes it. */
-const QUANTIZATION = { quant_type: 'q4_k', bits: 4, block_size: SUPER_BLOCK_ELEMENTS, symmetric: false }
 
 /**
  * Quantizes tensors to Q4_K, record by record; the others pass, as the dtype that `kept` says.
@@ -63,46 +35,6 @@ export function q4k(options: Q4KOptions = {}): TensorTransform {
 /** The same, for options that are a whole job's. */
 export function quantizeStage(options: Q4KOptions): TensorTransform {
   return new Q4KStage(checkQ4KOptions(options)) as unknown as TensorTransform
-}
-
-/** @throws AprError `APR_BAD_OPTION` */
-export function checkQ4KOptions(options: Q4KOptions): Q4KOptions {
-  if (options.fit !== undefined) checkChoiceOption('fit', options.fit, ['search', 'minmax'])
-  if (options.kept !== undefined) checkChoiceOption('kept', options.kept, ['auto', 'same', 'f32'])
-  if (options.select !== undefined) checkFunction('select', options.select)
-  if (options.threads !== undefined) checkWholeOption('threads', options.threads, 'threads')
-  if (options.highWaterMark !== undefined) checkBytesOption('highWaterMark', options.highWaterMark)
-  return options
-}
-
-/** A job asks more than once what becomes of its model. */
-const lastQuantized = new WeakMap<AprModel, { options: Q4KOptions; quantized: Quantized }>()
-
-/** What `q4k(options)` makes of a model: its tensors, flags and metadata. */
-export function quantizeModel(model: AprModel, options: Q4KOptions): Quantized {
-  const last = lastQuantized.get(model)
-  if (last?.options === options) return last.quantized
-  const quantized = deriveQuantized(model, options)
-  lastQuantized.set(model, { options, quantized })
-  return quantized
-}
-
-function deriveQuantized(model: AprModel, options: Q4KOptions): Quantized {
-  const decisions = new Map(model.tensors.map((tensor) => [tensor.name, decide(tensor, options)]))
-  const all = [...decisions.values()]
-  const tensors = Object.freeze(all.map(({ to }) => to))
-  const flags = model.flags | FLAGS.rowMajor
-  if (!all.some(({ reason }) => reason === 'selected')) {
-    return { model: Object.freeze({ ...model, tensors, flags }), decisions }
-  }
-  const originalFormat = metadataValue(model.metadata, 'original_format')
-  const metadata = editMetadata(model.metadata, {
-    quantization: QUANTIZATION,
-    param_count: parameterCount(tensors),
-    total_size: 0,
-    ...((originalFormat === undefined || originalFormat === null) && { original_format: 'apr' }),
-  })
-  return { model: Object.freeze({ ...model, tensors, metadata, flags: flags | FLAGS.quantized }), decisions }
 }
 
 /** A record on its way: what it becomes, and the memory it holds until then. */
@@ -199,11 +131,6 @@ class Q4KStage extends Transform {
     }
     return { dtype, data: offset === 0 ? data.subarray(APR_Q8_HEAD_BYTES) : data, elements, rowElements, scale }
   }
-}
-
-/** Elements that are quantized or widened. */
-export function convertedElements(decisions: readonly Decision[]): number {
-  return decisions.reduce((sum, { from, to }) => sum + (from === to ? 0 : elementCount(from.shape)), 0)
 }
 
 function isSameTensor(a: TensorInfo, b: TensorInfo): boolean {

@@ -4,25 +4,14 @@ import { Readable } from 'streamx'
 import { AprError } from '../errors.js'
 import { appendZerosCrc32, combineCrc32 } from '../formats/apr/checksum.js'
 import { ALIGNMENT, FOOTER_BYTES, hex } from '../formats/apr/header.js'
-import { checkSource, openSource, type ByteSource } from '../source.js'
+import { checkSource, type ByteSource } from '../source.js'
 import { nonFiniteScale } from '../quant/k-quant.js'
 import { isKQuant, SUPER_BLOCK_ELEMENTS, superBlockBytes, type TensorInfo, type TensorRecord } from '../tensor.js'
 import { BufferPool, claim } from './buffers.js'
-import { openModel, type OpenModel } from './open-model.js'
-import { checkBytesOption, checkOptionNames } from './options.js'
+import { openInput, type OpenInput } from './open-model.js'
+import { checkOptionNames, checkReaderOptions, READER_OPTIONS, type ReaderOptions } from './options.js'
 import { planReads, type PlannedRead } from './plan-reads.js'
 import { bridge, QUEUE_BYTES, recordBytes as queuedBytes, type Done, type TensorReadable } from './streamx.js'
-
-export interface ReaderOptions {
-  /** Bytes of data in a record at the most; a record holds at least 256 elements. Default 1 MiB. */
-  recordBytes?: number
-  /** Bytes that are read ahead of need at the most; at least one record. Default 4 MiB. */
-  highWaterMark?: number
-}
-
-export const READER_OPTIONS = ['recordBytes', 'highWaterMark']
-export const DEFAULT_RECORD_BYTES = 1024 * 1024
-export const DEFAULT_READ_AHEAD_BYTES = 4 * 1024 * 1024
 
 /** Gaps that no section claims are read in pieces of this size. */
 const GAP_CHUNK_BYTES = 64 * 1024
@@ -54,34 +43,9 @@ export function aprReader(source: string | ByteSource, options: ReaderOptions = 
   return new AprReader(source, undefined, checkReaderOptions(options)) as unknown as TensorReadable
 }
 
-/** A source whose header, metadata and index were read. */
-export interface OpenInput {
-  readonly source: ByteSource
-  readonly open: OpenModel
-}
-
-/** Opens a source and reads what stands before its data. Closes it when that fails. */
-export async function openInput(input: string | ByteSource): Promise<OpenInput> {
-  const source = await openSource(input)
-  try {
-    return { source, open: await openModel(source) }
-  } catch (error) {
-    await source.close()
-    throw error
-  }
-}
-
 /** Reads on where `openInput` has ended, and closes the source. An opened input is read once. */
 export function readOpened(input: OpenInput, options: ReaderOptions = {}): TensorReadable {
   return new AprReader(input.source, input, checkReaderOptions(options)) as unknown as TensorReadable
-}
-
-/** @throws AprError `APR_BAD_OPTION` */
-export function checkReaderOptions(options: ReaderOptions): Required<ReaderOptions> {
-  return {
-    recordBytes: checkBytesOption('recordBytes', options.recordBytes ?? DEFAULT_RECORD_BYTES),
-    highWaterMark: checkBytesOption('highWaterMark', options.highWaterMark ?? DEFAULT_READ_AHEAD_BYTES),
-  }
 }
 
 class AprReader extends Readable {

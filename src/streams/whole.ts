@@ -2,7 +2,7 @@
 import { Writable } from 'node:stream'
 import { crc32 } from 'node:zlib'
 import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
-import { layoutModel } from '../formats/apr/layout.js'
+import { encodeHead, layoutModel } from '../formats/apr/layout.js'
 import { AprError } from '../errors.js'
 import type { TensorRecord } from '../tensor.js'
 import type { OutputFile } from './output-file.js'
@@ -37,8 +37,9 @@ export async function writeWhole(
     if (parts) parts.push(data)
     else byTensor.set(name, [data])
   }
-  let position = layout.head.length
-  let crc = crc32(layout.head)
+  const head = encodeHead(model)
+  let position = head.length
+  let crc = crc32(head)
   const append = async (bytes: Uint8Array): Promise<void> => {
     signal?.throwIfAborted()
     crc = crc32(bytes, crc)
@@ -51,5 +52,5 @@ export async function writeWhole(
   }
   const footer = new Uint8Array(FOOTER_BYTES)
   new DataView(footer.buffer).setUint32(0, crc, true)
-  await output.commit(layout.head, HEADER_BYTES, footer, layout.fileSize)
+  await output.commit(head, HEADER_BYTES, footer, layout.fileSize)
 }

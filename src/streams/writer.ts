@@ -3,7 +3,7 @@ import { Writable } from 'streamx'
 import { AprError } from '../errors.js'
 import { appendZerosCrc32, combineCrc32 } from '../formats/apr/checksum.js'
 import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
-import { layoutModel, type Layout } from '../formats/apr/layout.js'
+import { encodeHead, layoutModel, type Layout } from '../formats/apr/layout.js'
 import { checkTensor, type IndexEntry } from '../formats/apr/tensor-index.js'
 import type { AprModel, TensorInfo, TensorRecord } from '../tensor.js'
 import { withTensors } from './derive.js'
@@ -167,43 +167,34 @@ class AprWriter extends Writable {
       }
     }
     await window.flush()
-    const layout = await this.#finalLayout(this.#model)
+    const model = await this.#settle(this.#model)
+    const layout = layoutModel(model)
+    const head = encodeHead(model)
     const footer = new Uint8Array(FOOTER_BYTES)
-    new DataView(footer.buffer).setUint32(0, this.#checksum(layout), true)
-    await output.commit(layout.head, HEADER_BYTES, footer, layout.fileSize)
+    new DataView(footer.buffer).setUint32(0, this.#checksum(layout, head), true)
+    await output.commit(head, HEADER_BYTES, footer, layout.fileSize)
   }
 
-  /** The layout of what arrived; moves the data there where that is not what was announced. */
-  async #finalLayout(model: AprModel): Promise<Layout> {
-    const announced = this.#layout
+  /** The model of what arrived. Where that is not what was announced, its data is moved to its places. */
+  async #settle(model: AprModel): Promise<AprModel> {
     const tensors = [...this.#arrivals.values()].map(({ tensor }) => tensor)
-    if (
-      announced &&
-      model === this.#announced &&
-      tensors.length === announced.entries.length &&
-      announced.entries.every(sameAs(this.#arrivals))
-    ) {
-      return announced
-    }
-    const layout = layoutModel(withTensors(model, tensors))
-    const isInPlace = layout.entries.every(
-      ({ name, dataOffset }) => this.#arrivals.get(name)?.position === layout.dataOffset + dataOffset,
-    )
-    if (!isInPlace) {
-      const { output } = this.#opened()
-      await output.rearrange(
-        layout.entries.map(({ name, size, dataOffset }) => {
-          return { from: this.#arrivals.get(name)?.position ?? 0, to: layout.dataOffset + dataOffset, size }
-        }),
-      )
-    }
-    return layout
+    const announced = this.#layout?.entries ?? []
+    const isAnnounced = tensors.length === announced.length && announced.every(sameAs(this.#arrivals))
+    if (model === this.#announced && isAnnounced) return model
+
+    const settled = withTensors(model, tensors)
+    const { entries, dataOffset: start } = layoutModel(settled)
+    const moves = entries.map(({ name, size, dataOffset }) => {
+      return { from: this.#arrivals.get(name)?.position ?? 0, to: start + dataOffset, size }
+    })
+    if (moves.some(({ from, to }) => from !== to)) await this.#opened().output.rearrange(moves)
+    return settled
   }
 
   /** CRC-32 of the file, from those of its parts. */
-  #checksum(layout: Layout): number {
-    let crc = crc32(layout.head)
-    for (const { name, size } of layout.entries) {
+  #checksum({ entries }: Layout, head: Uint8Array): number {
+    let crc = crc32(head)
+    for (const { name, size } of entries) {
       crc = combineCrc32(crc, this.#arrivals.get(name)?.crc ?? 0, size)
       crc = appendZerosCrc32(crc, align(size) - size)
     }

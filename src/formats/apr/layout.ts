@@ -8,11 +8,10 @@ import { align, encodeHeader, FOOTER_BYTES, HEADER_BYTES } from './header.js'
 import { checkTensor, compareNames, encodeEntry, entryBytes, MAX_TENSORS, type IndexEntry } from './tensor-index.js'
 
 export interface Layout {
-  /** Header, metadata and index with their padding: the bytes of the file before its data. */
-  readonly head: Uint8Array
   /** The tensors in the order of the index; `dataOffset` is relative to the data section. */
   readonly entries: readonly IndexEntry[]
-  /** Absolute offset of the data section, which is `head.length`. */
+  /** Absolute offsets of the tensor index and of the data section. */
+  readonly indexOffset: number
   readonly dataOffset: number
   /** Bytes of the whole file, footer included. */
   readonly fileSize: number
@@ -28,37 +27,45 @@ const layouts = new WeakMap<AprModel, Layout>()
 export function layoutModel(model: AprModel): Layout {
   let layout = layouts.get(model)
   if (layout === undefined) {
-    layout = layOut(model)
+    layout = layoutTensors(model.tensors, Buffer.byteLength(model.metadata))
     layouts.set(model, layout)
   }
   return layout
 }
 
-function layOut(model: AprModel): Layout {
-  if (model.tensors.length > MAX_TENSORS) {
-    throw new AprError('APR_LIMIT', `expected at most ${MAX_TENSORS} tensors, found ${model.tensors.length}`)
-  }
-  const { entries, dataBytes } = placeTensors(model.tensors)
-  const metadata = new TextEncoder().encode(model.metadata)
-  const indexOffset = align(HEADER_BYTES + metadata.length)
-  const dataOffset = align(indexOffset + entries.reduce((sum, entry) => sum + entryBytes(entry), 0))
+/** Header, metadata and index with their padding: the bytes of the file before its data. */
+export function encodeHead(model: AprModel): Uint8Array {
+  const { entries, indexOffset, dataOffset } = layoutModel(model)
   const head = Buffer.alloc(dataOffset)
+  const metadataSize = head.write(model.metadata, HEADER_BYTES)
+  const { flags, minorVersion, reserved } = model
+  const tensorCount = entries.length
   head.set(
     encodeHeader({
-      minorVersion: model.minorVersion,
-      flags: model.flags,
-      tensorCount: entries.length,
+      minorVersion,
+      flags,
+      tensorCount,
       metadataOffset: HEADER_BYTES,
-      metadataSize: metadata.length,
+      metadataSize,
       indexOffset,
       dataOffset,
-      reserved: model.reserved,
+      reserved,
     }),
   )
-  head.set(metadata, HEADER_BYTES)
   let position = indexOffset
   for (const entry of entries) position = encodeEntry(entry, head, position)
-  return { head, entries, dataOffset, fileSize: dataOffset + dataBytes + FOOTER_BYTES }
+  return head
+}
+
+/** The layout of these tensors with so many bytes of metadata. */
+export function layoutTensors(tensors: readonly TensorInfo[], metadataBytes: number): Layout {
+  if (tensors.length > MAX_TENSORS) {
+    throw new AprError('APR_LIMIT', `expected at most ${MAX_TENSORS} tensors, found ${tensors.length}`)
+  }
+  const { entries, dataBytes } = placeTensors(tensors)
+  const indexOffset = align(HEADER_BYTES + metadataBytes)
+  const dataOffset = align(indexOffset + entries.reduce((sum, entry) => sum + entryBytes(entry), 0))
+  return { entries, indexOffset, dataOffset, fileSize: dataOffset + dataBytes + FOOTER_BYTES }
 }
 
 /** Places the tensors one after the other in the order of their names. */

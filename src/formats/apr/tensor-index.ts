@@ -1,4 +1,4 @@
-import { AprError, printable } from '../../errors.js'
+import { AprError, located, printable } from '../../errors.js'
 import { isPossibleSize, tensorBytes, type TensorInfo } from '../../tensor.js'
 import { decodeDType, encodeDType } from './dtypes.js'
 import { ALIGNMENT, getSafeInteger } from './header.js'
@@ -23,41 +23,41 @@ export const MIN_ENTRY_BYTES = 2 + 1 + 1 + 8 + 8
 export const MAX_ENTRY_BYTES = MIN_ENTRY_BYTES + MAX_NAME_BYTES + MAX_DIMENSIONS * 8
 
 /**
- * Decodes one entry.
- * @param bytes starts at the entry; may end inside it
- * @returns the entry and its length in bytes, or undefined when `bytes` ends before the entry does
+ * Decodes the entry at `start`.
+ * @param bytes may end inside the entry
+ * @returns the entry and where it ends, or undefined when `bytes` ends before the entry does
  * @throws AprError `APR_BAD_INDEX`, `APR_LIMIT`, `APR_UNSUPPORTED`
  */
-export function decodeEntry(bytes: Uint8Array): { entry: IndexEntry; length: number } | undefined {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (bytes.length < 2) return undefined
-  const nameBytes = view.getUint16(0, true)
+export function decodeEntry(bytes: DataView, start: number): { entry: IndexEntry; end: number } | undefined {
+  if (bytes.byteLength < start + 2) return undefined
+  const nameBytes = bytes.getUint16(start, true)
   if (nameBytes > MAX_NAME_BYTES) {
     throw new AprError('APR_LIMIT', `expected a tensor name of at most ${MAX_NAME_BYTES} bytes, found ${nameBytes}`)
   }
-  let position = 2 + nameBytes
-  if (bytes.length < position + 2) return undefined
-  const name = decodeName(bytes.subarray(2, position))
-  const dtypeId = view.getUint8(position)
-  const dimensions = view.getUint8(position + 1)
+  let position = start + 2 + nameBytes
+  if (bytes.byteLength < position + 2) return undefined
+  const name = decodeName(new Uint8Array(bytes.buffer, bytes.byteOffset + start + 2, nameBytes))
+  const dtypeId = bytes.getUint8(position)
+  const dimensions = bytes.getUint8(position + 1)
   position += 2
-  const place = { tensor: name }
-  if (dimensions > MAX_DIMENSIONS) {
-    throw new AprError('APR_LIMIT', `expected at most ${MAX_DIMENSIONS} dimensions, found ${dimensions}`, place)
-  }
-  const length = position + dimensions * 8 + 16
-  if (bytes.length < length) return undefined
-  const shape: number[] = []
-  for (; shape.length < dimensions; position += 8) shape.push(getSafeInteger(view, position, 'a dimension'))
-  const entry: IndexEntry = {
-    name,
-    dtype: decodeDType(dtypeId),
-    shape: Object.freeze(shape),
-    dataOffset: getSafeInteger(view, position, 'a tensor offset'),
-    size: getSafeInteger(view, position + 8, 'a tensor size'),
-  }
-  checkEntry(entry)
-  return { entry: Object.freeze(entry), length }
+  return located({ tensor: name }, () => {
+    if (dimensions > MAX_DIMENSIONS) {
+      throw new AprError('APR_LIMIT', `expected at most ${MAX_DIMENSIONS} dimensions, found ${dimensions}`)
+    }
+    const end = position + dimensions * 8 + 16
+    if (bytes.byteLength < end) return undefined
+    const shape: number[] = []
+    for (; shape.length < dimensions; position += 8) shape.push(getSafeInteger(bytes, position, 'a dimension'))
+    const entry: IndexEntry = {
+      name,
+      dtype: decodeDType(dtypeId),
+      shape: Object.freeze(shape),
+      dataOffset: getSafeInteger(bytes, position, 'a tensor offset'),
+      size: getSafeInteger(bytes, position + 8, 'a tensor size'),
+    }
+    checkEntry(entry)
+    return { entry, end }
+  })
 }
 
 /** Bytes that an entry takes. */

@@ -110,7 +110,12 @@ export async function quantize(
     throw error
   }
   const { planned } = job
-  await (planned.mode === 'stream' ? quantizeStreaming(job) : quantizeInMemory(job))
+  try {
+    await (planned.mode === 'stream' ? quantizeStreaming(job) : quantizeInMemory(job))
+  } catch (error) {
+    // What a stage finds wrong with a record is wrong in the input.
+    throw error instanceof AprError ? error.at({ file: opened.source.name }) : error
+  }
 
   const { inputBytes, outputBytes, ratio, tensors, quantized, kept, warnings, mode, decisions } = planned
   const reasons: Partial<Record<Reason, number>> = {}

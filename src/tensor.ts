@@ -119,6 +119,14 @@ export function isTiedPlaceholder({ name, shape, size }: TensorInfo): boolean {
   return size === 0 && TIED_NAMES.includes(name) && elementCount(shape) > 0
 }
 
+/** Index of the first element of a super-block, of a matrix cut row by row or of anything cut flat. */
+export function blockElement(shape: readonly number[], block: number): number {
+  const [, cols] = shape
+  if (shape.length !== 2 || cols === undefined) return block * SUPER_BLOCK_ELEMENTS
+  const rowBlocks = Math.ceil(cols / SUPER_BLOCK_ELEMENTS)
+  return Math.floor(block / rowBlocks) * cols + (block % rowBlocks) * SUPER_BLOCK_ELEMENTS
+}
+
 /**
  * Whether `size` is one that a tensor of this dtype and shape can have: the exact one, none for a tied placeholder, or
  * that of a K-quant matrix cut flat, as older files hold it.

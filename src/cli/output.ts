@@ -9,6 +9,18 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
 })
 
+/**
+ * JSON that a terminal can show: what is not printed stands as an escape, which means the same. It can only be inside a
+ * string; line breaks and tabs can stand between values, and stay.
+ */
+export function visibleJson(json: string): string {
+  return json.replace(/(?![\t\n\r])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) =>
+    [...Array(character.length).keys()]
+      .map((i) => `\\u${character.charCodeAt(i).toString(16).padStart(4, '0')}`)
+      .join(''),
+  )
+}
+
 export function print(line = ''): void {
   process.stdout.write(`${line}\n`)
 }
@@ -19,21 +31,25 @@ export function printJson(value: object): void {
   print('{')
   fields.forEach(([key, field], i) => {
     const comma = i < fields.length - 1 ? ',' : ''
-    const name = `  ${JSON.stringify(key)}: `
+    const name = `  ${toJson(key)}: `
     if (Array.isArray(field) && field.length > 0) {
       print(`${name}[`)
       printItems(field)
       print(`  ]${comma}`)
     } else {
-      print(name + JSON.stringify(field) + comma)
+      print(name + toJson(field) + comma)
     }
   })
   print('}')
 }
 
+function toJson(value: unknown): string {
+  return visibleJson(JSON.stringify(value))
+}
+
 function printItems(items: readonly unknown[]): void {
   for (let start = 0; start < items.length; start += ITEMS_AT_ONCE) {
-    const lines = items.slice(start, start + ITEMS_AT_ONCE).map((item) => `    ${JSON.stringify(item)}`)
+    const lines = items.slice(start, start + ITEMS_AT_ONCE).map((item) => `    ${toJson(item)}`)
     print(lines.join(',\n') + (start + ITEMS_AT_ONCE < items.length ? ',' : ''))
   }
 }

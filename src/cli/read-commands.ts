@@ -1,7 +1,7 @@
 import { printable } from '../errors.js'
 import { inspect } from '../inspect.js'
 import { verify } from '../verify.js'
-import { bytes, columns, count, errorFields, plural, print, printJson } from './output.js'
+import { bytes, columns, count, errorFields, plural, print, printJson, visibleJson } from './output.js'
 
 /** Metadata values longer than this are cut: a vocabulary takes megabytes. */
 const SHOWN_VALUE_CHARACTERS = 100
@@ -12,7 +12,7 @@ export async function inspectCommand(file: string, { json }: { json?: boolean })
     // The metadata as it stands in the file: a number that JavaScript cannot hold stays what it is.
     const { metadataText, ...rest } = result
     const others = JSON.stringify({ ...rest, metadata: undefined })
-    print(`{"metadata":${metadataText},${others.slice(1)}`)
+    print(visibleJson(`{"metadata":${metadataText},${others.slice(1)}`))
     return
   }
   print(`${printable(result.file)}: APR ${result.version}, ${count(result.size)} bytes (${bytes(result.size)})`)

@@ -22,8 +22,8 @@ export interface Run {
   readonly scale?: number
 }
 
-/** The first value of a run that is NaN or infinite. */
-export interface NonFinite {
+/** The first value of a run that cannot be converted. */
+export interface BadValue {
   /** Index inside the run, in elements. */
   readonly element: number
   readonly value: number
@@ -45,7 +45,7 @@ export function runBlocks({ elements, rowElements }: Pick<Run, 'elements' | 'row
  *   than its own bytes, row for row
  * @returns the first value that is not finite; undefined when all are, and `target` is filled
  */
-export function quantizeRun(run: Run, fit: Fit, kernel: Kernel, target: Uint8Array): NonFinite | undefined {
+export function quantizeRun(run: Run, fit: Fit, kernel: Kernel, target: Uint8Array): BadValue | undefined {
   const isContiguous = run.rowElements % SUPER_BLOCK_ELEMENTS === 0
   const rowElements = isContiguous ? run.elements : run.rowElements
   let element = 0
@@ -74,14 +74,22 @@ export function quantizeRun(run: Run, fit: Fit, kernel: Kernel, target: Uint8Arr
 /**
  * Widens (or, from F64, rounds) a run to F32. Values that are not finite stay what they are.
  * @param target takes `4 * elements` bytes
+ * @returns the first value of an F64 run that is finite and too large for F32; undefined when there is none
  */
-export function runToF32(run: Run, kernel: Kernel, target: Uint8Array): void {
+export function runToF32(run: Run, kernel: Kernel, target: Uint8Array): BadValue | undefined {
   const inputBytes = new Uint8Array(kernel.input.buffer, kernel.input.byteOffset, kernel.input.byteLength)
   for (let element = 0; element < run.elements; element += kernel.input.length) {
     const count = Math.min(run.elements - element, kernel.input.length)
     widenRun(run, element, count, kernel, 0)
+    const overflow =
+      run.dtype === 'F64' ? kernel.input.subarray(0, count).findIndex((value) => !Number.isFinite(value)) : -1
+    if (overflow >= 0) {
+      const value = sourceValue(run, element + overflow, NaN)
+      if (Number.isFinite(value)) return { element: element + overflow, value }
+    }
     target.set(inputBytes.subarray(0, count * 4), element * 4)
   }
+  return undefined
 }
 
 /** Puts `count` elements of the run, from `first` on, into the kernel's input as f32, starting at element `start`. */
@@ -124,7 +132,7 @@ function aprQ4Value(data: Uint8Array, element: number): number {
 }
 
 /** Finds what `fit` refused. Runs once, before the job fails, so it may be slow. */
-function firstNonFinite(run: Run, from: number, kernel: Kernel): NonFinite | undefined {
+function firstNonFinite(run: Run, from: number, kernel: Kernel): BadValue | undefined {
   const chunk = kernel.input.length
   for (let first = from; first < run.elements; first += chunk) {
     const count = Math.min(chunk, run.elements - first)

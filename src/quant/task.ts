@@ -1,7 +1,8 @@
 /** One piece of work for a kernel: a run that becomes Q4_K or F32. Plain data, so that it can go to another thread. */
 import type { Fit, Kernel } from './kernel.js'
+import { nonFiniteScale } from './k-quant.js'
 import { Q4K_BLOCK_BYTES } from './q4k-block.js'
-import { quantizeRun, runBlocks, runToF32, type NonFinite, type Run } from './run.js'
+import { quantizeRun, runBlocks, runToF32, type BadValue, type Run } from './run.js'
 
 export interface Task {
   readonly run: Run
@@ -11,8 +12,8 @@ export interface Task {
   readonly mayOverwrite: boolean
 }
 
-/** The result's bytes, or the value that cannot be quantized. */
-export type TaskResult = { readonly data: Uint8Array } | { readonly nonFinite: NonFinite }
+/** The result's bytes, or what cannot be converted: a value, or a super-block whose scale would be infinite. */
+export type TaskResult = { readonly data: Uint8Array } | { readonly bad: BadValue } | { readonly hugeBlock: number }
 
 /** Bytes that a task's result has. */
 export function resultBytes({ run, fit }: Task): number {
@@ -33,9 +34,12 @@ export function performTask(task: Task, kernel: Kernel, spare?: Uint8Array): Tas
   const size = resultBytes(task)
   const data = isInPlace(task) ? run.data.subarray(0, size) : (spare?.subarray(0, size) ?? new Uint8Array(size))
   if (fit === undefined) {
-    runToF32(run, kernel, data)
-    return { data }
+    const bad = runToF32(run, kernel, data)
+    return bad ? { bad } : { data }
   }
-  const nonFinite = quantizeRun(run, fit, kernel, data)
-  return nonFinite ? { nonFinite } : { data }
+  const bad = quantizeRun(run, fit, kernel, data)
+  if (bad) return { bad }
+  // Scales are stored in half precision, which ends at 65504: both references then write an infinite one.
+  const hugeBlock = nonFiniteScale('Q4_K', data)
+  return hugeBlock === undefined ? { data } : { hugeBlock }
 }

@@ -25,13 +25,14 @@ export interface Piece {
  */
 export function* cutTensor(tensor: TensorInfo, recordBytes: number): Generator<Piece> {
   const { size } = tensor
-  if (size <= recordBytes) {
+  const head = tensor.dtype === 'APR_Q8' ? APR_Q8_HEAD_BYTES : 0
+  const limit = recordBytes / growth(tensor)
+  if (size <= limit || size === head) {
     yield { offset: 0, size }
     return
   }
-  const head = tensor.dtype === 'APR_Q8' ? APR_Q8_HEAD_BYTES : 0
   const { rowBytes, unitBytes } = grain(tensor)
-  const budget = recordBytes - head
+  const budget = limit - head
   // Whole rows, or parts of one row.
   const isWhole = rowBytes <= budget || unitBytes >= rowBytes
   const spanBytes = isWhole ? size - head : rowBytes
@@ -44,6 +45,11 @@ export function* cutTensor(tensor: TensorInfo, recordBytes: number): Generator<P
       yield first ? { offset: 0, size: length + head } : { offset: span + inSpan, size: length }
     }
   }
+}
+
+/** How many times larger a matrix becomes as Q4_K: rows of few columns are padded to whole super-blocks. */
+function growth({ dtype, shape, size }: TensorInfo): number {
+  return isKQuant(dtype) || size === 0 ? 1 : Math.max(1, tensorBytes('Q4_K', shape) / size)
 }
 
 /** Bytes of a row, and of the least part of a row that starts and ends where a super-block may. */

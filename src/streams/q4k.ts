@@ -3,7 +3,8 @@ import { AprError } from '../errors.js'
 import { decide } from '../quant/policy.js'
 import { Q4K_BLOCK_BYTES } from '../quant/q4k-block.js'
 import { aprQ8Scale, isFloat, type Run } from '../quant/run.js'
-import { APR_Q8_HEAD_BYTES, type AprModel, type TensorInfo, type TensorRecord } from '../tensor.js'
+import { APR_Q8_HEAD_BYTES, blockElement, type AprModel, type TensorInfo, type TensorRecord } from '../tensor.js'
+import type { TaskResult } from '../quant/task.js'
 import { pieceElements, type PieceElements } from './cut.js'
 import { oncePerModel } from './derive.js'
 import { Executor } from './executor.js'
@@ -67,8 +68,10 @@ class Q4KStage extends Transform {
   override _transform(value: unknown, done: (error: Error | null, record?: unknown) => void): void {
     bridge(async () => {
       const record = checkIsRecord(value)
-      const bytes = record.data.length
-      const converted = this.#convert(record)
+      const { model, to } = this.#decide(record)
+      // Rows much narrower than a super-block become larger.
+      const bytes = record.data.length * Math.max(1, to.size / Math.max(1, record.size))
+      const converted = this.#convert(record, to, model)
       // A failure is reported when the record's turn comes.
       converted.catch(() => undefined)
       this.#pending.push({ record: converted, bytes })
@@ -102,20 +105,24 @@ class Q4KStage extends Transform {
     this.#pendingBytes -= next.bytes
   }
 
-  async #convert(record: TensorRecord): Promise<TensorRecord> {
+  /** What becomes of a record's tensor, and the model from here on. */
+  #decide(record: TensorRecord): { to: TensorInfo; model: AprModel } {
     const { model, decisions } = this.#quantized(record.model)
     const announced = decisions.get(record.name)
     // A stage before this one may have changed a tensor without changing the model.
     const { to } = announced && isSameTensor(announced.from, record) ? announced : decide(record, this.#options)
+    return { to, model }
+  }
+
+  async #convert(record: TensorRecord, to: TensorInfo, model: AprModel): Promise<TensorRecord> {
     if (to.dtype === record.dtype) return { ...record, model }
     const piece = checkPiece(record)
     const { fit = 'search' } = this.#options
     const isQuantized = to.dtype === 'Q4_K'
     const result = await this.#executor.perform(this.#run(record, piece), isQuantized ? fit : undefined, record)
-    if ('nonFinite' in result)
-      throw badValue(record.name, piece.first + result.nonFinite.element, result.nonFinite.value)
+    const data = checkResult(result, record, to, piece)
     const offset = isQuantized ? piece.firstBlock * Q4K_BLOCK_BYTES : piece.first * 4
-    return { ...to, offset, data: result.data, model }
+    return { ...to, offset, data, model }
   }
 
   #run(record: TensorRecord, { elements, rowElements }: PieceElements): Run {
@@ -147,14 +154,19 @@ function checkPiece(record: TensorRecord): PieceElements {
   )
 }
 
-function badValue(tensor: string, element: number, value: number): AprError {
-  return new AprError(
-    'APR_BAD_VALUE',
-    `expected finite numbers, found ${value}; exclude the tensor from quantization to keep it as it is`,
-    {
-      tensor,
-      element,
-      value,
-    },
-  )
+/** @throws AprError `APR_BAD_VALUE` */
+function checkResult(result: TaskResult, record: TensorRecord, to: TensorInfo, piece: PieceElements): Uint8Array {
+  if ('data' in result) return result.data
+  const tensor = record.name
+  if ('hugeBlock' in result) {
+    const element = blockElement(record.shape, piece.firstBlock + result.hugeBlock)
+    const what = `expected numbers up to about 4e6, found larger ones in a super-block, whose scale ${to.dtype} cannot hold; ${ADVICE}`
+    throw new AprError('APR_BAD_VALUE', what, { tensor, element })
+  }
+  const { element, value } = result.bad
+  const expected = Number.isFinite(value) ? `numbers that ${to.dtype} can hold` : 'finite numbers'
+  const place = { tensor, element: piece.first + element, value }
+  throw new AprError('APR_BAD_VALUE', `expected ${expected}, found ${value}; ${ADVICE}`, place)
 }
+
+const ADVICE = 'to keep the tensor as it is, exclude it from quantization (select, --skip)'

@@ -6,7 +6,7 @@ import { appendZerosCrc32, combineCrc32 } from '../formats/apr/checksum.js'
 import { ALIGNMENT, FOOTER_BYTES, hex } from '../formats/apr/header.js'
 import { checkSource, type ByteSource } from '../source.js'
 import { nonFiniteScale } from '../quant/k-quant.js'
-import { isKQuant, SUPER_BLOCK_ELEMENTS, superBlockBytes, type TensorInfo, type TensorRecord } from '../tensor.js'
+import { blockElement, isKQuant, superBlockBytes, tensorBytes, type TensorInfo, type TensorRecord } from '../tensor.js'
 import { BufferPool, claim } from './buffers.js'
 import { openInput, type OpenInput } from './open-model.js'
 import { checkOptionNames, checkReaderOptions, READER_OPTIONS, type ReaderOptions } from './options.js'
@@ -200,14 +200,15 @@ function checkZero(bytes: Uint8Array, position: number, file: string): void {
 }
 
 /** A K-quant block whose scale is NaN or infinite decodes to nothing but such values. */
-function checkScales({ name, dtype }: TensorInfo, data: Uint8Array, offset: number, file: string): void {
+function checkScales({ name, dtype, shape, size }: TensorInfo, data: Uint8Array, offset: number, file: string): void {
   if (!isKQuant(dtype)) return
   const block = nonFiniteScale(dtype, data)
   if (block === undefined) return
   const index = offset / superBlockBytes(dtype) + block
+  const isFlat = size !== tensorBytes(dtype, shape)
   throw new AprError('APR_BAD_VALUE', `expected finite scales, found one that is not in super-block ${index}`, {
     file,
     tensor: name,
-    element: index * SUPER_BLOCK_ELEMENTS,
+    element: blockElement(isFlat ? [] : shape, index),
   })
 }

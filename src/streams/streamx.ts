@@ -55,7 +55,7 @@ export function checkIsRecord(value: unknown): TensorRecord {
     typeof record === 'object' &&
     typeof record?.name === 'string' &&
     record.data instanceof Uint8Array &&
-    typeof record.model === 'object'
+    Array.isArray(record.model?.tensors)
   if (!isRecord) {
     throw new AprError(
       'APR_BAD_RECORD',

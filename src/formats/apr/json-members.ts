@@ -5,8 +5,9 @@
  */
 import { AprError, printable } from '../../errors.js'
 
-/** A member of the object: where its key and its value stand in the text. */
+/** A member of the object: its key, and where that and its value stand in the text. */
 export interface Member {
+  readonly key: string
   readonly keyStart: number
   readonly valueStart: number
   readonly valueEnd: number
@@ -21,10 +22,10 @@ const ESCAPE = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y
 const SPACE = /[ \t\n\r]*/y
 
 /**
- * The members of the one object that the text is. Of a key that is there twice the last one counts.
+ * The members of the one object that the text is, in its order. A key can be there twice.
  * @throws AprError `APR_BAD_METADATA`, `APR_LIMIT`
  */
-export function findMembers(text: string): Map<string, Member> {
+export function findMembers(text: string): Member[] {
   const scanner = new Scanner(text)
   scanner.space()
   if (!scanner.isAt('{')) {
@@ -45,8 +46,8 @@ class Scanner {
     this.#text = text
   }
 
-  object(depth: number): Map<string, Member> {
-    const members = new Map<string, Member>()
+  object(depth: number): Member[] {
+    const members: Member[] = []
     this.#items('{', '}', () => {
       const keyStart = this.position
       if (!this.isAt('"')) throw this.error('a key in double quotes')
@@ -60,7 +61,7 @@ class Scanner {
       // Only the members of the outermost object are looked for.
       if (depth > 1) return
       const key = JSON.parse(this.#text.slice(keyStart, keyEnd)) as string
-      members.set(key, { keyStart, valueStart, valueEnd: this.position })
+      members.push({ key, keyStart, valueStart, valueEnd: this.position })
     })
     return members
   }

@@ -5,6 +5,7 @@
 import { AprError } from '../../errors.js'
 import type { AprModel, TensorInfo } from '../../tensor.js'
 import { align, encodeHeader, FOOTER_BYTES, HEADER_BYTES } from './header.js'
+import { MAX_METADATA_BYTES } from './metadata.js'
 import { checkTensor, compareNames, encodeEntry, entryBytes, MAX_TENSORS, type IndexEntry } from './tensor-index.js'
 
 export interface Layout {
@@ -61,6 +62,9 @@ export function encodeHead(model: AprModel): Uint8Array {
 export function layoutTensors(tensors: readonly TensorInfo[], metadataBytes: number): Layout {
   if (tensors.length > MAX_TENSORS) {
     throw new AprError('APR_LIMIT', `expected at most ${MAX_TENSORS} tensors, found ${tensors.length}`)
+  }
+  if (metadataBytes > MAX_METADATA_BYTES) {
+    throw new AprError('APR_LIMIT', `expected at most ${MAX_METADATA_BYTES} bytes of metadata, found ${metadataBytes}`)
   }
   const { entries, dataBytes } = placeTensors(tensors)
   const indexOffset = align(HEADER_BYTES + metadataBytes)

@@ -31,7 +31,7 @@ export function decodeMetadata(bytes: Uint8Array): string {
  * one counts.
  */
 export function metadataValue(text: string, key: string): unknown {
-  const member = scan(text).get(key)
+  const member = scan(text).findLast((candidate) => candidate.key === key)
   return member && (JSON.parse(text.slice(member.valueStart, member.valueEnd)) as unknown)
 }
 
@@ -41,15 +41,9 @@ export function metadataValue(text: string, key: string): unknown {
  * @throws AprError `APR_BAD_METADATA` when the text is not one JSON object
  */
 export function editMetadata(text: string, changes: Readonly<Record<string, unknown>>): string {
-  const removed = Object.keys(changes).find((key) => changes[key] === undefined && scan(text).has(key))
-  if (removed !== undefined) return editMetadata(removeMember(text, removed), changes)
-  let edited = ''
-  let position = 0
-  for (const { start, end, content } of findEdits(text, changes)) {
-    edited += text.slice(position, start) + content
-    position = end
-  }
-  return edited + text.slice(position)
+  const removed = findRemovals(scan(text), changes)
+  if (removed.length > 0) return editMetadata(applyEdits(text, removed), changes)
+  return applyEdits(text, findEdits(text, changes))
 }
 
 /**
@@ -71,7 +65,7 @@ interface Edit {
 
 /** What to replace by what, in the order of the text. */
 function findEdits(text: string, changes: Readonly<Record<string, unknown>>): Edit[] {
-  const members = scan(text)
+  const members = new Map(scan(text).map((member) => [member.key, member]))
   const edits: Edit[] = []
   const added: string[] = []
   for (const [key, value] of Object.entries(changes)) {
@@ -100,21 +94,41 @@ function toJson(key: string, value: unknown): string {
   throw new AprError('APR_BAD_METADATA', `expected a JSON value for "${key}", found ${typeof value}`)
 }
 
-/** Cuts one member out, with the comma that parts it from its neighbour. A repeated key comes back here again. */
-function removeMember(text: string, key: string): string {
-  const member = scan(text).get(key)
-  if (member === undefined) return text
-  const { keyStart, valueEnd } = member
-  const after = /^\s*,\s*/.exec(text.slice(valueEnd))
-  if (after) return text.slice(0, keyStart) + text.slice(valueEnd + after[0].length)
-  return text.slice(0, keyStart).replace(/,\s*$/, '') + text.slice(valueEnd)
+/** What to cut out so that the members whose new value is undefined are gone, each with a comma beside it. */
+function findRemovals(members: readonly Member[], changes: Readonly<Record<string, unknown>>): Edit[] {
+  const goes = ({ key }: Member): boolean => Object.hasOwn(changes, key) && changes[key] === undefined
+  const edits: Edit[] = []
+  let lastKept: Member | undefined
+  members.forEach((member, i) => {
+    if (!goes(member)) {
+      lastKept = member
+      return
+    }
+    const next = members[i + 1]
+    edits.push({ start: member.keyStart, end: next?.keyStart ?? member.valueEnd, content: '' })
+  })
+  const last = members.at(-1)
+  if (!last || !goes(last)) return edits
+  // What follows the last member that stays goes in one piece, with the comma behind that member.
+  const start = lastKept?.valueEnd ?? members[0]?.keyStart ?? 0
+  return [...edits.filter((edit) => edit.start < start), { start, end: last.valueEnd, content: '' }]
+}
+
+function applyEdits(text: string, edits: readonly Edit[]): string {
+  let edited = ''
+  let position = 0
+  for (const { start, end, content } of edits) {
+    edited += text.slice(position, start) + content
+    position = end
+  }
+  return edited + text.slice(position)
 }
 
 /** The text that was parsed last: a vocabulary makes it many megabytes, and it is looked into more than once. */
-let last: { readonly text: string; readonly members: Map<string, Member> } | undefined
+let last: { readonly text: string; readonly members: readonly Member[] } | undefined
 
 /** Checks the text and finds the members of its object. */
-function scan(text: string): Map<string, Member> {
+function scan(text: string): readonly Member[] {
   if (last?.text !== text) last = { text, members: findMembers(text) }
   return last.members
 }

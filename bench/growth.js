@@ -21,7 +21,12 @@ export async function benchGrowth({ rounds, folder, sizes, singles, counts }) {
     { rounds: 1, folder },
   )
   const byCount = await grow(
-    counts.map((tensors) => ({ label: `${tensors} tensors of 16 x 16`, bytes: tensors * 512, tensors, rowElements: 16 })),
+    counts.map((tensors) => ({
+      label: `${tensors} tensors of 16 x 16`,
+      bytes: tensors * 512,
+      tensors,
+      rowElements: 16,
+    })),
     { rounds, folder },
   )
   return { bySize, single, byCount }

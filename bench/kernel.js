@@ -40,7 +40,10 @@ export async function benchKernels({ rounds, threads, note }) {
   const all = `${threads} threads`
   /** @type {Record<string, { fit: string, who: string, threads: number, weights: number, run: () => unknown }>} */
   const variants = {
-    'search, apr-stream SIMD': { run: () => fitMatrix(simd, values, 'search', blocks), ...on('search', 'apr-stream', 1) },
+    'search, apr-stream SIMD': {
+      run: () => fitMatrix(simd, values, 'search', blocks),
+      ...on('search', 'apr-stream', 1),
+    },
     'search, apr-stream scalar': {
       run: () => fitMatrix(scalar, part, 'search', blocks),
       ...on('search', 'apr-stream scalar', 1),
@@ -56,7 +59,10 @@ export async function benchKernels({ rounds, threads, note }) {
     ...(llamaPool && {
       [`search, llama.cpp, ${all}`]: { run: () => llamaPool.run(), ...on('search', 'llama.cpp', threads) },
     }),
-    'minmax, apr-stream SIMD': { run: () => fitMatrix(simd, values, 'minmax', blocks), ...on('minmax', 'apr-stream', 1) },
+    'minmax, apr-stream SIMD': {
+      run: () => fitMatrix(simd, values, 'minmax', blocks),
+      ...on('minmax', 'apr-stream', 1),
+    },
     ...(aprender && {
       'minmax, aprender-quant': {
         run: async () => ELEMENTS / (await aprender.quantizeMinmax(valuesPath, { runs: 3 })).weightsPerSecond,

@@ -70,7 +70,10 @@ function printKernels({ figures, ratios }) {
   console.log('\n1. Kernels')
   table(
     ['', 'M weights/s', 'slowest', 'fastest'],
-    figures.map(({ name, weightsPerSecond, slowest, fastest }) => [name, ...[weightsPerSecond, slowest, fastest].map(mega)]),
+    figures.map(({ name, weightsPerSecond, slowest, fastest }) => [
+      name,
+      ...[weightsPerSecond, slowest, fastest].map(mega),
+    ]),
   )
   table(
     ['ratio', ''],
@@ -159,6 +162,11 @@ function mega(value) {
 function table(head, rows) {
   const widths = head.map((_, i) => Math.max(...[head, ...rows].map((row) => row[i].length)))
   for (const row of [head, ...rows]) {
-    console.log(row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  ').trimEnd())
+    console.log(
+      row
+        .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
+        .join('  ')
+        .trimEnd(),
+    )
   }
 }

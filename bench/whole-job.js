@@ -35,7 +35,8 @@ export async function benchWholeJob({ rounds, threads, folder, bytes, kernelRate
   const reports = {}
   /** @type {Record<string, () => Promise<number>>} */
   const variants = {
-    'read and write only': () => keep('read and write only', () => runJob(input, output, { copyBytes: first.outputBytes })),
+    'read and write only': () =>
+      keep('read and write only', () => runJob(input, output, { copyBytes: first.outputBytes })),
   }
   for (const fit of ['search', 'minmax']) {
     for (const count of counts) {
@@ -48,7 +49,11 @@ export async function benchWholeJob({ rounds, threads, folder, bytes, kernelRate
     variants['apr_convert'] = () =>
       keep('apr_convert', async () => {
         const figure = await convert.convert(input, output)
-        return { seconds: figure.wallSeconds, peakResidentBytes: figure.peakResidentBytes, cpuSeconds: figure.cpuSeconds }
+        return {
+          seconds: figure.wallSeconds,
+          peakResidentBytes: figure.peakResidentBytes,
+          cpuSeconds: figure.cpuSeconds,
+        }
       })
   }
   /** @param {string} name @param {() => Promise<any>} job */

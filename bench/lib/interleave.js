@@ -27,22 +27,22 @@
  */
 export async function interleave(variants, { rounds, onRun }) {
   if (!Number.isInteger(rounds) || rounds < 1) {
-    throw new RangeError(`expected a positive integer of rounds, found ${rounds}`);
+    throw new RangeError(`expected a positive integer of rounds, found ${rounds}`)
   }
-  const names = /** @type {Name[]} */ (Object.keys(variants));
-  const runs = new Map(names.map((name) => [name, /** @type {number[]} */ ([])]));
+  const names = /** @type {Name[]} */ (Object.keys(variants))
+  const runs = new Map(names.map((name) => [name, /** @type {number[]} */ ([])]))
 
-  for (const name of names) await variants[name]();
+  for (const name of names) await variants[name]()
   for (let round = 0; round < rounds; round++) {
     for (const name of names) {
-      const seconds = await timeOnce(variants[name]);
-      runs.get(name)?.push(seconds);
-      onRun?.(name, seconds, round);
+      const seconds = await timeOnce(variants[name])
+      runs.get(name)?.push(seconds)
+      onRun?.(name, seconds, round)
     }
   }
   return /** @type {Record<Name, Timing>} */ (
     Object.fromEntries([...runs].map(([name, seconds]) => [name, summarize(seconds)]))
-  );
+  )
 }
 
 /**
@@ -50,20 +50,20 @@ export async function interleave(variants, { rounds, onRun }) {
  * @returns {Timing}
  */
 export function summarize(seconds) {
-  return { median: median(seconds), min: Math.min(...seconds), max: Math.max(...seconds), runs: seconds };
+  return { median: median(seconds), min: Math.min(...seconds), max: Math.max(...seconds), runs: seconds }
 }
 
 /** @param {number[]} values */
 function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
 
 /** @param {() => unknown} variant */
 async function timeOnce(variant) {
-  const start = performance.now();
-  const result = await variant();
-  const seconds = (performance.now() - start) / 1000;
-  return typeof result === 'number' ? result : seconds;
+  const start = performance.now()
+  const result = await variant()
+  const seconds = (performance.now() - start) / 1000
+  return typeof result === 'number' ? result : seconds
 }

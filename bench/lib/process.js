@@ -13,13 +13,13 @@
  *
  * Memory is the command's own process, not that of processes it starts.
  */
-import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 
-const POLL_MILLISECONDS = 5;
+const POLL_MILLISECONDS = 5
 
 /** Starts the command, tells its process id on descriptor 3, waits for it, and tells the CPU times there. */
-const SHELL_SCRIPT = '"$@" 3>&- & echo $! >&3; wait $!; code=$?; times >&3; exit $code';
+const SHELL_SCRIPT = '"$@" 3>&- & echo $! >&3; wait $!; code=$?; times >&3; exit $code'
 
 /**
  * @typedef {object} ProcessFigure
@@ -48,36 +48,39 @@ const SHELL_SCRIPT = '"$@" 3>&- & echo $! >&3; wait $!; code=$?; times >&3; exit
  * console.log(figure.wallSeconds, figure.peakResidentBytes / 1e6);
  */
 export async function measureProcess(command, commandArguments = [], { env = process.env, cwd } = {}) {
-  const start = performance.now();
+  const start = performance.now()
   const shell = spawn('sh', ['-c', SHELL_SCRIPT, 'sh', command, ...commandArguments], {
     env,
     cwd,
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-  });
-  const stdout = collect(shell.stdio[1]);
-  const stderr = collect(shell.stdio[2]);
-  const report = collect(shell.stdio[3]);
+  })
+  const stdout = collect(shell.stdio[1])
+  const stderr = collect(shell.stdio[2])
+  const report = collect(shell.stdio[3])
 
-  const memory = { peakResidentBytes: /** @type {number | null} */ (null), peakAnonymousBytes: /** @type {number | null} */ (null) };
+  const memory = {
+    peakResidentBytes: /** @type {number | null} */ (null),
+    peakAnonymousBytes: /** @type {number | null} */ (null),
+  }
   const poll = setInterval(() => {
-    const processId = Number(report.text.split('\n', 1)[0]);
-    if (processId > 0) lookAtMemory(processId, memory);
-  }, POLL_MILLISECONDS);
+    const processId = Number(report.text.split('\n', 1)[0])
+    if (processId > 0) lookAtMemory(processId, memory)
+  }, POLL_MILLISECONDS)
 
-  let wallSeconds = 0;
+  let wallSeconds = 0
   const status = await new Promise((resolve, reject) => {
-    shell.once('error', reject);
+    shell.once('error', reject)
     shell.once('exit', () => {
-      wallSeconds = (performance.now() - start) / 1000;
-    });
+      wallSeconds = (performance.now() - start) / 1000
+    })
     // 'close' comes when the pipes are read to their end as well.
-    shell.once('close', (code, signal) => resolve(code ?? signal));
-  }).finally(() => clearInterval(poll));
+    shell.once('close', (code, signal) => resolve(code ?? signal))
+  }).finally(() => clearInterval(poll))
   if (status !== 0) {
-    throw new Error(`expected ${command} to end with status 0, found ${status}: ${stderr.text.trim().slice(-500)}`);
+    throw new Error(`expected ${command} to end with status 0, found ${status}: ${stderr.text.trim().slice(-500)}`)
   }
 
-  const { userSeconds, systemSeconds } = parseTimes(report.text);
+  const { userSeconds, systemSeconds } = parseTimes(report.text)
   return {
     wallSeconds,
     userSeconds,
@@ -86,17 +89,17 @@ export async function measureProcess(command, commandArguments = [], { env = pro
     ...memory,
     stdout: stdout.text,
     stderr: stderr.text,
-  };
+  }
 }
 
 /** @param {any} stream */
 function collect(stream) {
-  const collected = { text: '' };
-  stream.setEncoding('utf8');
+  const collected = { text: '' }
+  stream.setEncoding('utf8')
   stream.on('data', (/** @type {string} */ chunk) => {
-    collected.text += chunk;
-  });
-  return collected;
+    collected.text += chunk
+  })
+  return collected
 }
 
 /**
@@ -106,16 +109,18 @@ function collect(stream) {
  * @param {{ peakResidentBytes: number | null, peakAnonymousBytes: number | null }} memory
  */
 function lookAtMemory(processId, memory) {
-  let status;
+  let status
   try {
-    status = readFileSync(`/proc/${processId}/status`, 'latin1');
+    status = readFileSync(`/proc/${processId}/status`, 'latin1')
   } catch {
-    return;
+    return
   }
-  const kibibytes = Object.fromEntries([...status.matchAll(/^(\w+):\s+(\d+) kB$/gm)].map(([, key, value]) => [key, Number(value)]));
-  if (kibibytes.VmHWM === undefined) return;
-  memory.peakResidentBytes = Math.max(memory.peakResidentBytes ?? 0, kibibytes.VmHWM * 1024);
-  memory.peakAnonymousBytes = Math.max(memory.peakAnonymousBytes ?? 0, (kibibytes.RssAnon + kibibytes.RssShmem) * 1024);
+  const kibibytes = Object.fromEntries(
+    [...status.matchAll(/^(\w+):\s+(\d+) kB$/gm)].map(([, key, value]) => [key, Number(value)]),
+  )
+  if (kibibytes.VmHWM === undefined) return
+  memory.peakResidentBytes = Math.max(memory.peakResidentBytes ?? 0, kibibytes.VmHWM * 1024)
+  memory.peakAnonymousBytes = Math.max(memory.peakAnonymousBytes ?? 0, (kibibytes.RssAnon + kibibytes.RssShmem) * 1024)
 }
 
 /**
@@ -125,8 +130,8 @@ function lookAtMemory(processId, memory) {
  */
 function parseTimes(report) {
   const times = [...report.matchAll(/(\d+)m([\d.,]+)s/g)].map(
-    ([, minutes, seconds]) => Number(minutes) * 60 + Number(seconds.replace(',', '.'))
-  );
-  if (times.length !== 4) throw new Error(`expected 4 times from the shell, found ${JSON.stringify(report)}`);
-  return { userSeconds: times[2], systemSeconds: times[3] };
+    ([, minutes, seconds]) => Number(minutes) * 60 + Number(seconds.replace(',', '.')),
+  )
+  if (times.length !== 4) throw new Error(`expected 4 times from the shell, found ${JSON.stringify(report)}`)
+  return { userSeconds: times[2], systemSeconds: times[3] }
 }

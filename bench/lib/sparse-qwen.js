@@ -2,13 +2,13 @@
  * A stand-in for Qwen3-Coder-30B-A3B-Instruct: the real tensor table and a vocabulary of the real size, over data that
  * is a hole in the file. 61 GB long, a few MB on disk.
  */
-import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
-import { elementCount, layOut } from './apr-layout.js';
+import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs'
+import { elementCount, layOut } from './apr-layout.js'
 
-const LAYERS = 48;
-const EXPERTS = 128;
-const VOCABULARY_TOKENS = 151_643;
-const VOCABULARY_MERGES = 151_387;
+const LAYERS = 48
+const EXPERTS = 128
+const VOCABULARY_TOKENS = 151_643
+const VOCABULARY_MERGES = 151_387
 
 /**
  * Writes the file. All weights read as zero; there is no footer, as in some files of that model's family.
@@ -17,19 +17,19 @@ const VOCABULARY_MERGES = 151_387;
  * @returns {{ fileBytes: number, frontBytes: number, tensors: number, weights: number }} `frontBytes` are really on disk.
  */
 export function writeSparseQwen(path) {
-  const tensors = tensorTable();
-  const weights = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  const front = layOut(tensors, JSON.stringify(metadata(weights)));
-  const fileBytes = front.bytes.length + front.dataBytes;
+  const tensors = tensorTable()
+  const weights = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0)
+  const front = layOut(tensors, JSON.stringify(metadata(weights)))
+  const fileBytes = front.bytes.length + front.dataBytes
 
-  const descriptor = openSync(path, 'w');
+  const descriptor = openSync(path, 'w')
   try {
-    for (let at = 0; at < front.bytes.length; ) at += writeSync(descriptor, front.bytes, at);
-    ftruncateSync(descriptor, fileBytes);
+    for (let at = 0; at < front.bytes.length;) at += writeSync(descriptor, front.bytes, at)
+    ftruncateSync(descriptor, fileBytes)
   } finally {
-    closeSync(descriptor);
+    closeSync(descriptor)
   }
-  return { fileBytes, frontBytes: front.bytes.length, tensors: tensors.length, weights };
+  return { fileBytes, frontBytes: front.bytes.length, tensors: tensors.length, weights }
 }
 
 /** @returns {import('./apr-layout.js').Tensor[]} */
@@ -39,9 +39,9 @@ function tensorTable() {
     ['model.embed_tokens.weight', [151936, 2048]],
     ['model.norm.weight', [2048]],
     ['lm_head.weight', [151936, 2048]],
-  ];
+  ]
   for (let layer = 0; layer < LAYERS; layer++) {
-    const prefix = `model.layers.${layer}`;
+    const prefix = `model.layers.${layer}`
     table.push(
       [`${prefix}.input_layernorm.weight`, [2048]],
       [`${prefix}.post_attention_layernorm.weight`, [2048]],
@@ -51,17 +51,17 @@ function tensorTable() {
       [`${prefix}.self_attn.o_proj.weight`, [2048, 4096]],
       [`${prefix}.self_attn.q_norm.weight`, [128]],
       [`${prefix}.self_attn.k_norm.weight`, [128]],
-      [`${prefix}.mlp.gate.weight`, [128, 2048]]
-    );
+      [`${prefix}.mlp.gate.weight`, [128, 2048]],
+    )
     for (let expert = 0; expert < EXPERTS; expert++) {
       table.push(
         [`${prefix}.mlp.experts.${expert}.gate_proj.weight`, [768, 2048]],
         [`${prefix}.mlp.experts.${expert}.up_proj.weight`, [768, 2048]],
-        [`${prefix}.mlp.experts.${expert}.down_proj.weight`, [2048, 768]]
-      );
+        [`${prefix}.mlp.experts.${expert}.down_proj.weight`, [2048, 768]],
+      )
     }
   }
-  return table.map(([name, shape]) => ({ name, dtype: 'F16', shape }));
+  return table.map(([name, shape]) => ({ name, dtype: 'F16', shape }))
 }
 
 /** @param {number} paramCount */
@@ -85,8 +85,11 @@ function metadata(paramCount) {
     num_experts_per_tok: 8,
     moe_intermediate_size: 768,
     'tokenizer.vocabulary': Array.from({ length: VOCABULARY_TOKENS }, (_, index) => token(index)),
-    'tokenizer.merges': Array.from({ length: VOCABULARY_MERGES }, (_, index) => `${token(index)} ${token(index * 7 + 3)}`),
-  };
+    'tokenizer.merges': Array.from(
+      { length: VOCABULARY_MERGES },
+      (_, index) => `${token(index)} ${token(index * 7 + 3)}`,
+    ),
+  }
 }
 
 /**
@@ -97,6 +100,6 @@ function metadata(paramCount) {
  */
 function token(index) {
   // A bijection on 32 bits spreads neighbours over the alphabet.
-  const spread = Math.imul(index, 0x9e3779b1) >>> 0;
-  return `${index % 2 === 0 ? '\u0120' : ''}${spread.toString(36)}`;
+  const spread = Math.imul(index, 0x9e3779b1) >>> 0
+  return `${index % 2 === 0 ? '\u0120' : ''}${spread.toString(36)}`
 }

@@ -1,8 +1,8 @@
 /**
  * The whole job by the reference: `apr_convert` of the crate `aprender-core`, `.apr` to Q4_K (min/max), one thread.
  */
-import { measureProcess } from '../lib/process.js';
-import { buildProgram } from './cargo.js';
+import { measureProcess } from '../lib/process.js'
+import { buildProgram } from './cargo.js'
 
 /**
  * @typedef {object} AprConvert
@@ -19,13 +19,13 @@ import { buildProgram } from './cargo.js';
  * @returns {Promise<AprConvert | null>} null when cargo is missing or the build fails.
  */
 export async function openAprConvert({ onUnavailable } = {}) {
-  const program = await buildProgram('apr-convert', 'apr-convert-bench', onUnavailable);
-  if (program === null) return null;
+  const program = await buildProgram('apr-convert', 'apr-convert-bench', onUnavailable)
+  if (program === null) return null
   return {
     version: 'aprender-core 0.72.3',
     convert: (input, output, { streaming = true } = {}) =>
       measureProcess(program, [input, output], {
         env: { ...process.env, APR_STREAMING_THRESHOLD: streaming ? '0' : String(2 ** 62) },
       }),
-  };
+  }
 }

@@ -1,11 +1,11 @@
 /**
  * The Rust reference as a peer: `quantize_q4_k` (min/max) of the crate `aprender-quant`, one thread.
  */
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
-import { buildProgram } from './cargo.js';
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { buildProgram } from './cargo.js'
 
-const run = promisify(execFile);
+const run = promisify(execFile)
 
 /**
  * @typedef {object} AprenderFigure
@@ -30,13 +30,13 @@ const run = promisify(execFile);
  * const figure = await aprender?.quantizeMinmax('values.f32', { runs: 9 });
  */
 export async function openAprender({ onUnavailable } = {}) {
-  const program = await buildProgram('aprender-quant', 'aprender-quant-bench', onUnavailable);
-  if (program === null) return null;
+  const program = await buildProgram('aprender-quant', 'aprender-quant-bench', onUnavailable)
+  if (program === null) return null
   return {
     version: 'aprender-quant 0.72.3',
     async quantizeMinmax(valuesPath, { runs, blocksPath }) {
-      const { stdout } = await run(program, [valuesPath, String(runs), ...(blocksPath ? [blocksPath] : [])]);
-      return JSON.parse(stdout);
+      const { stdout } = await run(program, [valuesPath, String(runs), ...(blocksPath ? [blocksPath] : [])])
+      return JSON.parse(stdout)
     },
-  };
+  }
 }

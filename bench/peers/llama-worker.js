@@ -3,8 +3,8 @@
  *
  * This file is both sides: the pool on the main thread, and what each worker runs.
  */
-import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
-import { openLlama } from './llama.js';
+import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads'
+import { openLlama } from './llama.js'
 
 /**
  * @typedef {object} LlamaPool
@@ -23,22 +23,22 @@ import { openLlama } from './llama.js';
  * @returns {Promise<LlamaPool | null>} null where `openLlama` gives null.
  */
 export async function openLlamaPool({ matrices, rowElements, onUnavailable }) {
-  const llama = await openLlama({ onUnavailable });
-  if (llama === null) return null;
+  const llama = await openLlama({ onUnavailable })
+  if (llama === null) return null
 
-  const workers = await Promise.all(matrices.map((values) => startWorker(values, rowElements)));
+  const workers = await Promise.all(matrices.map((values) => startWorker(values, rowElements)))
   return {
     version: llama.version,
     weights: matrices.reduce((sum, values) => sum + values.length, 0),
     async run() {
-      const start = performance.now();
-      await Promise.all(workers.map(quantizeOnce));
-      return (performance.now() - start) / 1000;
+      const start = performance.now()
+      await Promise.all(workers.map(quantizeOnce))
+      return (performance.now() - start) / 1000
     },
     async close() {
-      await Promise.all(workers.map((worker) => worker.terminate()));
+      await Promise.all(workers.map((worker) => worker.terminate()))
     },
-  };
+  }
 }
 
 /**
@@ -47,16 +47,16 @@ export async function openLlamaPool({ matrices, rowElements, onUnavailable }) {
  * @returns {Promise<Worker>} Resolves when the worker has its library and its matrix.
  */
 async function startWorker(values, rowElements) {
-  const worker = new Worker(new URL(import.meta.url), { workerData: { values, rowElements } });
-  await nextMessage(worker);
-  return worker;
+  const worker = new Worker(new URL(import.meta.url), { workerData: { values, rowElements } })
+  await nextMessage(worker)
+  return worker
 }
 
 /** @param {Worker} worker */
 function quantizeOnce(worker) {
-  const answered = nextMessage(worker);
-  worker.postMessage('quantize');
-  return answered;
+  const answered = nextMessage(worker)
+  worker.postMessage('quantize')
+  return answered
 }
 
 /**
@@ -66,25 +66,25 @@ function quantizeOnce(worker) {
 function nextMessage(worker) {
   return new Promise((resolve, reject) => {
     const settle = (/** @type {(value: any) => void} */ done) => (/** @type {unknown} */ value) => {
-      worker.off('message', onMessage);
-      worker.off('error', onError);
-      done(value);
-    };
-    const onMessage = settle(resolve);
-    const onError = settle(reject);
-    worker.on('message', onMessage);
-    worker.on('error', onError);
-  });
+      worker.off('message', onMessage)
+      worker.off('error', onError)
+      done(value)
+    }
+    const onMessage = settle(resolve)
+    const onError = settle(reject)
+    worker.on('message', onMessage)
+    worker.on('error', onError)
+  })
 }
 
 if (!isMainThread && workerData?.values instanceof Float32Array) {
-  const llama = await openLlama();
-  if (llama === null) throw new Error('llama.cpp opens on the main thread but not in a worker');
-  const { values, rowElements } = workerData;
-  const blocks = new Uint8Array((values.length / 256) * 144);
+  const llama = await openLlama()
+  if (llama === null) throw new Error('llama.cpp opens on the main thread but not in a worker')
+  const { values, rowElements } = workerData
+  const blocks = new Uint8Array((values.length / 256) * 144)
   parentPort?.on('message', () => {
-    llama.quantizeSearchInto(values, values.length / rowElements, rowElements, blocks);
-    parentPort?.postMessage('done');
-  });
-  parentPort?.postMessage('ready');
+    llama.quantizeSearchInto(values, values.length / rowElements, rowElements, blocks)
+    parentPort?.postMessage('done')
+  })
+  parentPort?.postMessage('ready')
 }

@@ -317,7 +317,7 @@ void test('metadata is edited in place', (t) => {
     ['{"a":1,"b":2.0,"c":3}', { c: undefined }, '{"a":1,"b":2.0}'],
     ['{ "a":1 }', { a: undefined }, '{  }'],
     ['{"a":1,"b":2,"a":3,"c":4,"a":5}', { a: undefined }, '{"b":2,"c":4}'],
-    ['{"a":1 , "b":2\n}', { b: undefined }, '{"a":1 \n}'],
+    ['{"a":1 , "b":2\n}', { b: undefined }, '{"a":1\n}'],
     ['{"a":1}', { b: undefined }, '{"a":1}'],
     ['{"a":1,"b":2}', { a: undefined, b: 3, c: 4 }, '{"b":3,"c":4}'],
     ['{"a":1}', { a: undefined, c: 4 }, '{"c":4}'],

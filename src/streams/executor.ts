@@ -45,13 +45,15 @@ export class Executor {
     const buffer = run.data.buffer as ArrayBuffer
     // Only a buffer of our own may be overwritten; nobody else holds it.
     const task: Task = { run, fit, mayOverwrite: owner !== undefined }
+    // Asked now: what is moved to a thread is no longer there to ask.
+    const keeper = isInPlace(task) ? owner : undefined
     if (this.#threads === 0 || run.elements <= SMALL_ELEMENTS) {
       this.#kernel ??= createSimdKernel()
-      return adopted(performTask(task, this.#kernel, this.#spare(resultBytes(task))), owner, task)
+      return adopted(performTask(task, this.#kernel, this.#spare(resultBytes(task))), keeper)
     }
     this.#pool ??= createPool(this.#threads)
     try {
-      return adopted(await (await this.#pool).run(task, { transferList: owner ? [buffer] : [] }), owner, task)
+      return adopted(await (await this.#pool).run(task, { transferList: owner ? [buffer] : [] }), keeper)
     } catch (error) {
       throw new AprError(
         'APR_WORKER',
@@ -100,7 +102,7 @@ async function createPool(threads: number): Promise<Piscina<Task, TaskResult>> {
 }
 
 /** A result in the source's own buffer keeps that buffer in its pool. */
-function adopted(result: TaskResult, owner: BufferPool | undefined, task: Task): TaskResult {
-  if (!owner || !('data' in result) || !isInPlace(task) || result.data.byteOffset !== 0) return result
-  return { data: owner.adopt(result.data.buffer as ArrayBuffer, result.data.length) }
+function adopted(result: TaskResult, keeper: BufferPool | undefined): TaskResult {
+  if (!keeper || !('data' in result) || result.data.byteOffset !== 0) return result
+  return { data: keeper.adopt(result.data.buffer as ArrayBuffer, result.data.length) }
 }

@@ -349,7 +349,6 @@ void test('q4k refuses a record that starts or ends inside a super-block', async
 })
 
 void test('what is no tensor record is refused by every stage, and crashes none', async (t) => {
-  const record = await firstRecord()
   const values: unknown[] = [
     'text',
     '',
@@ -366,6 +365,13 @@ void test('what is no tensor record is refused by every stage, and crashes none'
     () => undefined,
     { name: 'x' },
     { name: 'x', data: 'text', model: {} },
+  ]
+  await refused(t, values)
+})
+
+void test('a tensor record without one of its fields, or with one of another type, is refused by every stage', async (t) => {
+  const record = await firstRecord()
+  const values: unknown[] = [
     { ...record, name: 1 },
     { ...record, name: undefined },
     { ...record, data: [1, 2] },
@@ -384,28 +390,7 @@ void test('what is no tensor record is refused by every stage, and crashes none'
     { ...record, offset: -1 },
     { ...record, offset: NaN },
   ]
-  const stages = {
-    filterTensors: () => filterTensors(() => true),
-    mapTensors: () => mapTensors(() => ({})),
-    mapMetadata: () => mapMetadata(() => ({})),
-    q4k: () => q4k(),
-    aprWriter: undefined,
-  }
-  for (const value of values) {
-    for (const [name, stage] of Object.entries(stages)) {
-      let isFirst = true
-      const broken = new Transform({
-        objectMode: true,
-        transform(passed: unknown, _encoding, done) {
-          if (isFirst) this.push(value)
-          isFirst = false
-          done(null, passed)
-        },
-      })
-      t.comment(`${name}: ${describe(value)}`)
-      await fails(t, (source) => [aprReader(source), broken, ...(stage ? [stage()] : [])], { code: 'APR_BAD_RECORD' })
-    }
-  }
+  await refused(t, values)
 })
 
 void test('a stage that keeps the bytes of a record and looks later never sees those of another', async (t) => {
@@ -702,6 +687,32 @@ void test('highWaterMark bounds what is read ahead of a sink that does not take 
     }
   }
 })
+
+/** Asserts that every stage refuses these values in the place of the first record. */
+async function refused(t: Test, values: readonly unknown[]): Promise<void> {
+  const stages = {
+    filterTensors: () => filterTensors(() => true),
+    mapTensors: () => mapTensors(() => ({})),
+    mapMetadata: () => mapMetadata(() => ({})),
+    q4k: () => q4k(),
+    aprWriter: undefined,
+  }
+  for (const value of values) {
+    for (const [name, stage] of Object.entries(stages)) {
+      let isFirst = true
+      const broken = new Transform({
+        objectMode: true,
+        transform(passed: unknown, _encoding, done) {
+          if (isFirst) this.push(value)
+          isFirst = false
+          done(null, passed)
+        },
+      })
+      t.comment(`${name}: ${describe(value)}`)
+      await fails(t, (source) => [aprReader(source), broken, ...(stage ? [stage()] : [])], { code: 'APR_BAD_RECORD' })
+    }
+  }
+}
 
 function swapped(name: string): string {
   const names = TENSORS.map((tensor) => tensor.name)

@@ -69,6 +69,7 @@ export async function quantizeCommand(file: string, flags: QuantizeFlags): Promi
     bar?.stop()
     if (!signal.aborted) throw error
     process.exitCode = EXIT_CODES[signal.reason as keyof typeof EXIT_CODES]
+    if (flags.json) printJson({ error: { code: 'ABORT_ERR', message: 'interrupted' } })
     process.stderr.write(
       flags.resume ? 'interrupted: --resume goes on from here\n' : 'interrupted: nothing was written\n',
     )

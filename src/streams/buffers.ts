@@ -3,8 +3,8 @@
  * back, so that a long stream allocates nothing in its steady state and leaves nothing to the garbage collector.
  *
  * A buffer is known by its very view: the pool's own Uint8Array. Data that a user's stage made, or cut out of a record
- * with `subarray`, is not, and is left alone. Giving a buffer back detaches the view: a stage that kept it finds it
- * empty, never filled with another tensor's bytes.
+ * with `subarray`, is not, and is left alone. Taking a record's buffer detaches the view that the record has: a stage that
+ * kept it, or passed it on twice, finds it empty, never filled with other bytes.
  */
 
 /** The pool that each view was taken from. */
@@ -47,16 +47,25 @@ export class BufferPool {
 
   /** Takes a buffer back. The view is detached. */
   put(view: Uint8Array): void {
-    const { buffer } = view
-    const capacity = buffer.byteLength
+    const capacity = view.buffer.byteLength
     while (this.#freeBytes + capacity > this.#maxFreeBytes) {
       const oldest = this.#free.shift()
       if (oldest === undefined) return
       this.#freeBytes -= oldest.byteLength
     }
-    this.#free.push(structuredClone(buffer as ArrayBuffer, { transfer: [buffer as ArrayBuffer] }))
+    this.#free.push(moveBuffer(view))
     this.#freeBytes += capacity
   }
+}
+
+/**
+ * Takes over the memory of a record that has reached its consumer. A pool's buffer is moved to a view of its own, and
+ * the record's is empty from here on; other data is taken as it is.
+ */
+export function take(view: Uint8Array): Uint8Array {
+  const { length } = view
+  const pool = claim(view)
+  return pool ? pool.adopt(moveBuffer(view), length) : view
 }
 
 /**
@@ -69,9 +78,14 @@ export function claim(view: Uint8Array): BufferPool | undefined {
   return pool
 }
 
-/** Gives the buffer of a consumed record back to its pool, if it has one. */
+/** Gives a buffer back to its pool, if it has one. */
 export function release(view: Uint8Array): void {
   claim(view)?.put(view)
+}
+
+function moveBuffer(view: Uint8Array): ArrayBuffer {
+  const buffer = view.buffer as ArrayBuffer
+  return structuredClone(buffer, { transfer: [buffer] })
 }
 
 function capacityFor(size: number): number {

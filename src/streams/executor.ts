@@ -6,7 +6,6 @@ import type { Fit, Kernel } from '../quant/kernel.js'
 import type { Run } from '../quant/run.js'
 import { createSimdKernel, kernelModule } from '../quant/simd.js'
 import { isInPlace, performTask, resultBytes, type Task, type TaskResult } from '../quant/task.js'
-import type { TensorRecord } from '../tensor.js'
 import { claim, type BufferPool } from './buffers.js'
 
 /** Runs up to this many elements are done here and now: 0.2 ms, about what a message to a thread and back costs. */
@@ -39,9 +38,13 @@ export class Executor {
     this.#threads = threadsFor(elements, fit, this.#maxThreads)
   }
 
-  /** Turns a run of `record` into Q4_K, or without a fit into F32. The record's data is used up. */
-  async perform(run: Run, fit: Fit | undefined, record: TensorRecord): Promise<TaskResult> {
-    const owner = claim(record.data)
+  /**
+   * Turns a run into Q4_K, or without a fit into F32.
+   * @param data what the run's data is, or is a part of; used up
+   * @param tensor its name, for the error
+   */
+  async perform(run: Run, fit: Fit | undefined, data: Uint8Array, tensor: string): Promise<TaskResult> {
+    const owner = claim(data)
     const buffer = run.data.buffer as ArrayBuffer
     // Only a buffer of our own may be overwritten; nobody else holds it.
     const task: Task = { run, fit, mayOverwrite: owner !== undefined }
@@ -58,7 +61,7 @@ export class Executor {
       throw new AprError(
         'APR_WORKER',
         `expected a worker thread to finish, found that it failed: ${(error as Error).message}`,
-        { tensor: record.name },
+        { tensor },
         { cause: error },
       )
     }
@@ -92,6 +95,8 @@ async function createPool(threads: number): Promise<Piscina<Task, TaskResult>> {
     workerData: kernelModule(),
     minThreads: 0,
     maxThreads: threads,
+    // What was preloaded into this thread, as loaders and monitors are, would cost each of those its start.
+    execArgv: [],
     // The next task is there when one is done: no thread waits for this one.
     concurrentTasksPerWorker: 2,
     idleTimeout: Infinity,

@@ -44,7 +44,7 @@ export function* planReads(open: OpenModel, recordBytes: number): Generator<Plan
       const isLast = offset + size === section.size
       const padding = isLast && section.gap < ALIGNMENT ? section.gap : 0
       const start = section.start + offset
-      const isSmall = size <= SMALL_BYTES && size > 0
+      const isSmall = size <= SMALL_BYTES
       const joins = shared.length > 0 && isSmall && start === end && start + size - position <= SHARED_BYTES
       if (shared.length > 0 && !joins) yield flush()
       if (shared.length === 0) position = start

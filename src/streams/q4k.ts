@@ -5,6 +5,7 @@ import { Q4K_BLOCK_BYTES } from '../quant/q4k-block.js'
 import { aprQ8Scale, isFloat, type Run } from '../quant/run.js'
 import { APR_Q8_HEAD_BYTES, blockElement, type AprModel, type TensorInfo, type TensorRecord } from '../tensor.js'
 import type { TaskResult } from '../quant/task.js'
+import { take } from './buffers.js'
 import { pieceElements, type PieceElements } from './cut.js'
 import { oncePerModel } from './derive.js'
 import { Executor } from './executor.js'
@@ -117,16 +118,17 @@ class Q4KStage extends Transform {
   async #convert(record: TensorRecord, to: TensorInfo, model: AprModel): Promise<TensorRecord> {
     if (to.dtype === record.dtype) return { ...record, model }
     const piece = checkPiece(record)
+    const source = take(record.data)
     const { fit = 'search' } = this.#options
     const isQuantized = to.dtype === 'Q4_K'
-    const result = await this.#executor.perform(this.#run(record, piece), isQuantized ? fit : undefined, record)
+    const run = this.#run(record, source, piece)
+    const result = await this.#executor.perform(run, isQuantized ? fit : undefined, source, record.name)
     const data = checkResult(result, record, to, piece)
     const offset = isQuantized ? piece.firstBlock * Q4K_BLOCK_BYTES : piece.first * 4
     return { ...to, offset, data, model }
   }
 
-  #run(record: TensorRecord, { elements, rowElements }: PieceElements): Run {
-    const { name, dtype, data, offset } = record
+  #run({ name, dtype, offset }: TensorRecord, data: Uint8Array, { elements, rowElements }: PieceElements): Run {
     if (!isFloat(dtype)) throw new Error(`${dtype} cannot be read as numbers`)
     if (dtype !== 'APR_Q8') return { dtype, data, elements, rowElements }
     if (offset === 0) this.#scales.set(name, aprQ8Scale(data))

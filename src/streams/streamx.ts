@@ -53,14 +53,22 @@ export function checkIsRecord(value: unknown): TensorRecord {
   const record = value as Partial<TensorRecord> | null
   const isRecord =
     typeof record === 'object' &&
-    typeof record?.name === 'string' &&
-    record.data instanceof Uint8Array &&
-    Array.isArray(record.model?.tensors)
+    [record?.name, record?.dtype, record?.model?.metadata].every((text) => typeof text === 'string') &&
+    [record?.size, record?.offset].every((number) => Number.isSafeInteger(number)) &&
+    Array.isArray(record?.shape) &&
+    Array.isArray(record.model?.tensors) &&
+    record.data instanceof Uint8Array
   if (!isRecord) {
     throw new AprError(
       'APR_BAD_RECORD',
-      `expected a tensor record with name, data and model, found ${describeValue(value)}`,
+      `expected a tensor record (name, dtype, shape, size, offset, data, model), found ${describeValue(value)}`,
     )
+  }
+  const { name, size, data } = record as TensorRecord
+  if (data.length === 0 && size > 0) {
+    const what =
+      'expected a record with bytes, found one whose data is gone: a record passed on twice needs a copy (data.slice())'
+    throw new AprError('APR_BAD_RECORD', what, { tensor: name })
   }
   return record as TensorRecord
 }

@@ -6,6 +6,7 @@ import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
 import { encodeHead, layoutModel, type Layout } from '../formats/apr/layout.js'
 import { checkTensor, type IndexEntry } from '../formats/apr/tensor-index.js'
 import type { AprModel, TensorInfo, TensorRecord } from '../tensor.js'
+import { take } from './buffers.js'
 import { withTensors } from './derive.js'
 import { checkBytesOption, checkOptionNames, checkPath } from './options.js'
 import { OutputFile } from './output-file.js'
@@ -105,7 +106,7 @@ class AprWriter extends Writable {
     this.#model = record.model
     const arrival = this.#arrivals.get(record.name) ?? this.#begin(record)
     checkRecord(record, arrival)
-    const { data } = record
+    const data = take(record.data)
     const position = arrival.position + arrival.received
     arrival.crc = crc32(data, arrival.crc)
     arrival.received += data.length

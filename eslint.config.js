@@ -13,6 +13,7 @@ export default tseslint.config(
         Buffer: false,
         console: false,
         fetch: false,
+        URL: false,
         process: false,
       },
     },

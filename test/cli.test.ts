@@ -412,7 +412,7 @@ void test(
       child.kill(signal)
       const { code, stdout, stderr } = await done
       t.equal(code, exitCode)
-      t.equal(stdout, '')
+      t.same(JSON.parse(stdout), { error: { code: 'ABORT_ERR', message: 'interrupted' } })
       t.equal(stderr, 'interrupted: nothing was written\n')
       t.same(filesIn(folder), ['large.apr'])
     }

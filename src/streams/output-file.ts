@@ -3,15 +3,24 @@
  * on the disk does it take the place, by one rename. Until then what stood there is untouched. A claim beside it keeps
  * other processes off, and its journal lets a later run go on where this one ended.
  */
-import type { BigIntStats } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import fs from 'fs-extra'
 import { AprError } from '../errors.js'
-import { checkRegularFile } from '../source.js'
 import type { FileIdentity } from '../tensor.js'
 import { checkClaim, claim, isClaimed } from './claim.js'
 import { Journal, parseJournal, type JournalEntry } from './journal.js'
+import {
+  checkPlace,
+  exists,
+  followLink,
+  journalPath,
+  movedPath,
+  partialPath,
+  refuseSameFile,
+  statOrUndefined,
+  syncFolder,
+} from './output-place.js'
 import { PositionedFile } from './positioned-file.js'
 
 export interface OutputOptions {
@@ -239,69 +248,4 @@ async function proveEntries(
     }
   }
   return { partial, entries: journal.entries }
-}
-
-function partialPath(path: string): string {
-  return `${path}.partial`
-}
-
-function movedPath(path: string): string {
-  return `${path}.moved.partial`
-}
-
-function journalPath(path: string): string {
-  return `${path}.partial.journal`
-}
-
-async function checkPlace(path: string, overwrite: boolean): Promise<void> {
-  const place = await statOrUndefined(path)
-  if (place === undefined) return
-  checkRegularFile(place, path)
-  if (!overwrite) throw exists(path)
-}
-
-function exists(path: string): AprError {
-  return new AprError('APR_EXISTS', 'expected no file at the output, found one; overwrite (--force) replaces it', {
-    file: path,
-  })
-}
-
-/** Also a partial file's place must not be the input's: it would be replaced before it was read. */
-async function refuseSameFile(path: string, { device, inode }: FileIdentity): Promise<void> {
-  for (const file of [path, partialPath(path), movedPath(path), journalPath(path)]) {
-    const place = await statOrUndefined(file)
-    if (place?.dev === device && place.ino === inode) {
-      throw new AprError('APR_SAME_FILE', 'expected an output that is not the input, found the same file', { file })
-    }
-  }
-}
-
-async function statOrUndefined(path: string): Promise<BigIntStats | undefined> {
-  try {
-    return await fs.stat(path, { bigint: true })
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
-}
-
-/** A link at the output's place stays, and the file it leads to is the output. */
-async function followLink(path: string): Promise<string> {
-  try {
-    return await fs.realpath(path)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    return join(await fs.realpath(dirname(resolve(path))), basename(path))
-  }
-}
-
-/** Makes a rename last through a power failure. Windows has no such call and needs none. */
-async function syncFolder(path: string): Promise<void> {
-  if (process.platform === 'win32') return
-  const folder = await PositionedFile.open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
 }

@@ -42,10 +42,11 @@ export interface DTypeCensus {
   bytes: number
 }
 
-export interface Plan {
+/** What a plan and a report both tell. */
+export interface JobSummary {
   readonly input: string
+  /** Sizes of the files, the output's exact. */
   readonly inputBytes: number
-  /** Exact size of the file that `quantize` with the same options writes. */
   readonly outputBytes: number
   /** `inputBytes / outputBytes`. */
   readonly ratio: number
@@ -53,7 +54,14 @@ export interface Plan {
   readonly tensors: number
   readonly quantized: number
   readonly kept: number
+  /** How many tensors are quantized or kept for which reason. */
+  readonly reasons: Partial<Record<Reason, number>>
   readonly mode: Mode
+  /** What is likely to disappoint, in sentences. */
+  readonly warnings: readonly string[]
+}
+
+export interface Plan extends JobSummary {
   /** Estimate of the peak resident memory of the process. */
   readonly peakMemoryBytes: number
   /** Free on the output's disk, for this user; undefined where the input is no local file and no output is given. */
@@ -61,8 +69,6 @@ export interface Plan {
   /** By dtype, before and after. */
   readonly inputDTypes: Partial<Record<DType, DTypeCensus>>
   readonly outputDTypes: Partial<Record<DType, DTypeCensus>>
-  /** What is likely to disappoint, in sentences. */
-  readonly warnings: readonly string[]
   /** Every tensor, in the order of the index. */
   readonly decisions: readonly PlannedTensor[]
 }
@@ -109,6 +115,7 @@ export function planJob(
     tensors: decisions.length,
     quantized: selected,
     kept: decisions.length - selected,
+    reasons: countReasons(decisions),
     mode,
     peakMemoryBytes: estimateMemory(
       mode,
@@ -140,6 +147,12 @@ function describe({ from, to, reason }: Decision): PlannedTensor {
     inputBytes: from.size,
     outputBytes: to.size,
   }
+}
+
+function countReasons(decisions: readonly Decision[]): Partial<Record<Reason, number>> {
+  const reasons: Partial<Record<Reason, number>> = {}
+  for (const { reason } of decisions) reasons[reason] = (reasons[reason] ?? 0) + 1
+  return reasons
 }
 
 function census(tensors: readonly TensorInfo[]): Partial<Record<DType, DTypeCensus>> {

@@ -4,9 +4,8 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { AprError } from './errors.js'
 import { encodeHead } from './formats/apr/layout.js'
-import { peakMemoryBytes, QUANTIZE_OPTIONS, type Mode, type ModeOptions } from './mode.js'
-import { freeBytes, planJob, type Plan } from './plan.js'
-import type { Reason } from './quant/policy.js'
+import { peakMemoryBytes, QUANTIZE_OPTIONS, type ModeOptions } from './mode.js'
+import { freeBytes, planJob, type JobSummary, type Plan } from './plan.js'
 import type { ByteSource } from './source.js'
 import {
   checkFunction,
@@ -53,22 +52,8 @@ export interface Progress {
   readonly tensor: string
 }
 
-export interface QuantizeReport {
-  readonly input: string
+export interface QuantizeReport extends JobSummary {
   readonly output: string
-  readonly mode: Mode
-  /** Sizes of the files. */
-  readonly inputBytes: number
-  readonly outputBytes: number
-  /** `inputBytes / outputBytes`. */
-  readonly ratio: number
-  /** Numbers of tensors. */
-  readonly tensors: number
-  readonly quantized: number
-  readonly kept: number
-  /** How many tensors were quantized or kept for which reason. */
-  readonly reasons: Partial<Record<Reason, number>>
-  readonly warnings: readonly string[]
   /** With `resume`: tensors that an earlier run had written, and why there are none where something was left of one. */
   readonly resumedTensors: number
   readonly restartReason: string | undefined
@@ -117,21 +102,12 @@ export async function quantize(
     throw error instanceof AprError ? error.at({ file: opened.source.name }) : error
   }
 
-  const { inputBytes, outputBytes, ratio, tensors, quantized, kept, warnings, mode, decisions } = planned
-  const reasons: Partial<Record<Reason, number>> = {}
-  for (const { reason } of decisions) reasons[reason] = (reasons[reason] ?? 0) + 1
+  const { input: name, inputBytes, outputBytes, ratio, tensors, quantized, kept, reasons, mode, warnings } = planned
+  const summary = { inputBytes, outputBytes, ratio, tensors, quantized, kept, reasons, mode, warnings }
   return {
-    input: opened.source.name,
+    input: name,
     output,
-    mode,
-    inputBytes,
-    outputBytes,
-    ratio,
-    tensors,
-    quantized,
-    kept,
-    reasons,
-    warnings,
+    ...summary,
     resumedTensors: job.target.resumed.size,
     restartReason: job.target.restartReason,
     seconds: (performance.now() - started) / 1000,

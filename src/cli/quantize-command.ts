@@ -150,9 +150,7 @@ function printPlan(plan: Plan, output: string): void {
   const { inputBytes, outputBytes, ratio, freeBytes, peakMemoryBytes, mode } = plan
   print(`${printable(plan.input)} -> ${printable(output)}`)
   print(`  ${count(inputBytes)} bytes -> ${count(outputBytes)} bytes, ${change(ratio)}`)
-  const reasons: Partial<Record<Reason, number>> = {}
-  for (const { reason } of plan.decisions) reasons[reason] = (reasons[reason] ?? 0) + 1
-  for (const line of reasonLines(reasons)) print(`  ${line}`)
+  for (const line of reasonLines(plan.reasons)) print(`  ${line}`)
   for (const [title, dtypes] of Object.entries({ before: plan.inputDTypes, after: plan.outputDTypes })) {
     const census = Object.entries(dtypes).map(
       ([dtype, { tensors, bytes: size }]) => `${dtype} ${count(tensors)} (${bytes(size)})`,

@@ -98,8 +98,11 @@ export async function quantize(
   try {
     await (planned.mode === 'stream' ? quantizeStreaming(job) : quantizeInMemory(job))
   } catch (error) {
-    // What a stage finds wrong with a record is wrong in the input.
-    throw error instanceof AprError ? error.at({ file: opened.source.name }) : error
+    // What came too late to keep the output from its place is no failure.
+    if (!job.target.isInPlace) {
+      // What a stage finds wrong with a record is wrong in the input.
+      throw error instanceof AprError ? error.at({ file: opened.source.name }) : error
+    }
   }
 
   const { input: name, inputBytes, outputBytes, ratio, tensors, quantized, kept, reasons, mode, warnings } = planned

@@ -1,4 +1,5 @@
 /** Where bytes come from: random access to one input. A path is opened into a ByteSource; anything else can be one. */
+import type { BigIntStats } from 'node:fs'
 import fs from 'fs-extra'
 import { AprError, locateSystemError } from './errors.js'
 import type { FileIdentity } from './tensor.js'
@@ -53,7 +54,7 @@ export function checkSource(source: unknown): void {
 export async function openFile(path: string): Promise<ByteSource> {
   const descriptor = await fs.open(path, 'r')
   try {
-    const opened = await fs.fstat(descriptor, { bigint: true })
+    const opened = await statOpen(descriptor, path)
     checkRegularFile(opened, path)
     const size = Number(opened.size)
     const readSome = async (target: Uint8Array, position: number): Promise<number> => {
@@ -76,18 +77,32 @@ export async function openFile(path: string): Promise<ByteSource> {
         }
       },
       async checkUnchanged() {
-        const now = await fs.fstat(descriptor, { bigint: true })
+        const now = await statOpen(descriptor, path)
         if (now.size !== opened.size) throw changed(path, `${opened.size} bytes`, `${now.size} bytes`)
         if (now.mtimeNs !== opened.mtimeNs) throw changed(path, 'its time of change to stay', 'a newer one')
         const atPath = await fs.stat(path, { bigint: true })
         if (atPath.ino !== opened.ino || atPath.dev !== opened.dev)
           throw changed(path, 'the same file', 'another one in its place')
       },
-      close: () => fs.close(descriptor),
+      async close() {
+        try {
+          await fs.close(descriptor)
+        } catch (error) {
+          throw locateSystemError(error, path, undefined)
+        }
+      },
     }
   } catch (error) {
     await fs.close(descriptor)
     throw error
+  }
+}
+
+async function statOpen(descriptor: number, path: string): Promise<BigIntStats> {
+  try {
+    return await fs.fstat(descriptor, { bigint: true })
+  } catch (error) {
+    throw locateSystemError(error, path, undefined)
   }
 }
 

@@ -4,9 +4,11 @@
  * whose process is dead is taken over.
  */
 import { hostname } from 'node:os'
+import { basename, dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import fs from 'fs-extra'
 import { AprError } from '../errors.js'
+import { PositionedFile } from './positioned-file.js'
 
 /** The process that holds a claim. */
 interface Owner {
@@ -19,10 +21,10 @@ interface Owner {
 export interface Claim {
   readonly path: string
   /** Open for reading and writing; its first line names this process. */
-  readonly descriptor: number
+  readonly file: PositionedFile
   /** Bytes of that line. */
   readonly size: number
-  /** What the dead process had written, line by line, where the claim was taken over. */
+  /** What the dead process had written, line by line, where the claim was taken over. It stands behind the first line. */
   readonly inherited: readonly string[] | undefined
 }
 
@@ -38,24 +40,54 @@ const ATTEMPTS = 5
  * @throws the file system's own errors
  */
 export async function claim(path: string): Promise<Claim> {
-  let inherited: readonly string[] | undefined
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const created = await create(path, inherited)
-    if (created) return created
-    inherited = (await takeOver(path)) ?? inherited
+    const created = await create(path)
+    if (created) return await inherit(created)
+    await takeOver(path)
   }
   throw busy(path, 'another process')
 }
 
+/** Adds to a new claim what dead processes had written: their claims stand beside it, each under its process's number. */
+async function inherit(claim: Claim): Promise<Claim> {
+  const { path, file, size } = claim
+  const asides: string[] = []
+  try {
+    const name = `${basename(path)}.`
+    const { ino: mine } = await file.stat()
+    for (const found of await fs.readdir(dirname(path))) {
+      const aside = join(dirname(path), found)
+      if (!found.startsWith(name) || !/^\d+$/.test(found.slice(name.length))) continue
+      const read = await readClaim(aside, 0)
+      // Another process may just be looking at a claim that it moved: ours, or a living one's.
+      if (read === undefined || read.inode === mine) continue
+      if (!read.owner || read.owner.pid === process.pid || !(await isAlive(read.owner, path))) asides.push(aside)
+    }
+    if (asides.length === 0) return claim
+    const claims = await Promise.all(asides.map((aside) => readClaim(aside, 0)))
+    // The one that says most: of several, the others were killed while they took it over.
+    const lines = claims.map((read) => read?.lines ?? []).sort((a, b) => b.length - a.length)[0] ?? []
+    await file.write(Buffer.from(lines.join('\n')), size)
+    for (const aside of asides) await fs.remove(aside)
+    return { ...claim, inherited: lines }
+  } catch (error) {
+    await unclaim(claim, asides.length > 0)
+    throw error
+  }
+}
+
 /** Gives the claim up: closes and removes its file, or with `keep` leaves it for a later run to take over. */
 export async function unclaim(claim: Claim, keep = false): Promise<void> {
-  const { path, descriptor } = claim
-  const isOurs = await isClaimed(claim)
-  held.delete(path)
+  const { path, file } = claim
+  // What cannot be looked at stays: it may be another's.
+  const isOurs = await isClaimed(claim).catch(() => false)
+  // Kept, it is nobody's: its process may live on, and another one may go on with it.
+  if (keep) await file.write(Buffer.alloc(Math.max(0, claim.size - 1), ' '), 0).catch(() => undefined)
   try {
-    await fs.close(descriptor)
+    await file.close().finally(() => (keep || !isOurs ? undefined : fs.remove(path)))
   } finally {
-    if (!keep && isOurs) await fs.remove(path)
+    // Not before the file is gone: another job of this process would take its claim for a dead one.
+    held.delete(path)
   }
 }
 
@@ -65,9 +97,9 @@ export async function checkClaim(claim: Claim): Promise<void> {
 }
 
 /** Whether the claim is still this one. */
-export async function isClaimed({ path, descriptor }: Claim): Promise<boolean> {
+export async function isClaimed({ path, file }: Claim): Promise<boolean> {
   try {
-    const mine = await fs.fstat(descriptor, { bigint: true })
+    const mine = await file.stat()
     const there = await fs.stat(path, { bigint: true })
     return there.ino === mine.ino && there.dev === mine.dev
   } catch (error) {
@@ -76,10 +108,10 @@ export async function isClaimed({ path, descriptor }: Claim): Promise<boolean> {
   }
 }
 
-async function create(path: string, inherited: readonly string[] | undefined): Promise<Claim | undefined> {
-  let descriptor: number
+async function create(path: string): Promise<Claim | undefined> {
+  let file: PositionedFile
   try {
-    descriptor = await fs.open(path, 'wx+')
+    file = await PositionedFile.open(path, 'wx+')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined
     throw error
@@ -88,19 +120,19 @@ async function create(path: string, inherited: readonly string[] | undefined): P
   try {
     const owner: Owner = { pid: process.pid, started: await startOf(process.pid), host: hostname() }
     const line = Buffer.from(`${JSON.stringify(owner)}\n`)
-    await fs.write(descriptor, line, 0, line.length, 0)
-    return { path, descriptor, size: line.length, inherited }
+    await file.write(line, 0)
+    return { path, file, size: line.length, inherited: undefined }
   } catch (error) {
-    await unclaim({ path, descriptor, size: 0, inherited })
+    await unclaim({ path, file, size: 0, inherited: undefined })
     throw error
   }
 }
 
-/** Moves a dead process's claim away. Returns its lines; undefined when it went away by itself. */
-async function takeOver(path: string): Promise<readonly string[] | undefined> {
+/** Moves a dead process's claim aside, if it has not gone by itself. */
+async function takeOver(path: string): Promise<void> {
   const found = await readClaim(path)
-  if (found === undefined) return undefined
-  const { lines, owner, inode } = found
+  if (found === undefined) return
+  const { owner, inode } = found
   if (owner && (await isAlive(owner, path))) {
     throw busy(path, owner.host === hostname() ? `process ${owner.pid}` : `process ${owner.pid} of ${owner.host}`)
   }
@@ -108,7 +140,7 @@ async function takeOver(path: string): Promise<readonly string[] | undefined> {
   try {
     await fs.rename(path, aside)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
     throw error
   }
   // Between the look and the move another process may have taken the claim over: then what was moved is its new one.
@@ -118,19 +150,20 @@ async function takeOver(path: string): Promise<readonly string[] | undefined> {
     await fs.remove(aside)
     throw busy(path, 'another process')
   }
-  await fs.remove(aside)
-  return lines
 }
 
+/** @param writingMs how long to wait for a first line */
 async function readClaim(
   path: string,
+  writingMs = WRITING_MS,
 ): Promise<{ lines: string[]; owner: Owner | undefined; inode: bigint } | undefined> {
   for (let waited = 0; ; waited += 50) {
     try {
       const { ino: inode } = await fs.stat(path, { bigint: true })
       const lines = (await fs.readFile(path, 'utf8')).split('\n')
       const owner = parseOwner(lines[0] ?? '')
-      if (owner || waited >= WRITING_MS) return { lines: lines.slice(1), owner, inode }
+      const isReleased = lines.length > 1 && lines[0]?.trim() === ''
+      if (owner || isReleased || waited >= writingMs) return { lines: lines.slice(1), owner, inode }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
       throw error

@@ -22,6 +22,9 @@ export class Executor {
   #pool: Promise<Piscina<Task, TaskResult>> | undefined
   #kernel: Kernel | undefined
   #rest = new Uint8Array(0)
+  #failure: Error | undefined
+  #isClosing = false
+  #closed: Promise<void> | undefined
 
   /** @param threads the most that may be used; default: as many as the machine has for this process */
   constructor(threads = availableParallelism()) {
@@ -54,15 +57,17 @@ export class Executor {
       this.#kernel ??= createSimdKernel()
       return adopted(performTask(task, this.#kernel, this.#spare(resultBytes(task))), keeper)
     }
-    this.#pool ??= createPool(this.#threads)
     try {
-      return adopted(await (await this.#pool).run(task, { transferList: owner ? [buffer] : [] }), keeper)
+      const pool = await (this.#pool ??= this.#start())
+      // A pool that was destroyed would start anew.
+      if (this.#isClosing || this.#closed) throw this.#failure ?? new Error('the threads were ended')
+      return adopted(await pool.run(task, { transferList: owner ? [buffer] : [] }), keeper)
     } catch (error) {
       throw new AprError(
         'APR_WORKER',
-        `expected a worker thread to finish, found that it failed: ${(error as Error).message}`,
+        `expected a worker thread to finish, found that it failed: ${(this.#failure ?? (error as Error)).message}`,
         { tensor },
-        { cause: error },
+        { cause: this.#failure ?? error },
       )
     }
   }
@@ -78,7 +83,25 @@ export class Executor {
 
   /** Ends all threads; tasks that are under way fail. */
   async close(): Promise<void> {
-    await (await this.#pool)?.destroy()
+    this.#isClosing = true
+    // streamx may destroy a Transform twice: the second waits for the threads as the first does.
+    this.#closed ??= this.#pool?.then((pool) => pool.destroy())
+    await this.#closed
+  }
+
+  /** A thread that dies without a task fails none: those that wait for it would wait for ever, so all of them fail. */
+  async #start(): Promise<Piscina<Task, TaskResult>> {
+    const pool = await createPool(this.#threads)
+    const fail = (error: Error): void => {
+      // A thread that is being ended may still send a message.
+      if (this.#isClosing) return
+      this.#failure ??= error
+      this.#closed ??= pool.destroy()
+    }
+    pool.on('error', fail)
+    // An error, where there is one, comes right behind it.
+    pool.on('workerDestroy', () => setImmediate(fail, new Error('it ended')))
+    return pool
   }
 }
 
@@ -90,7 +113,7 @@ export function threadsFor(elements: number, fit: Fit, maxThreads = availablePar
 async function createPool(threads: number): Promise<Piscina<Task, TaskResult>> {
   // Loaded when there is work for threads: a plan or a small model takes its memory for nothing.
   const { Piscina } = await import('piscina')
-  const pool = new Piscina<Task, TaskResult>({
+  return new Piscina<Task, TaskResult>({
     filename: new URL('./worker.js', import.meta.url).href,
     workerData: kernelModule(),
     minThreads: 0,
@@ -101,9 +124,6 @@ async function createPool(threads: number): Promise<Piscina<Task, TaskResult>> {
     concurrentTasksPerWorker: 2,
     idleTimeout: Infinity,
   })
-  // What goes wrong with a task rejects it. Else, a thread that is being ended may still send a message.
-  pool.on('error', () => undefined)
-  return pool
 }
 
 /** A result in the source's own buffer keeps that buffer in its pool. */

@@ -2,7 +2,6 @@
  * The journal of a partial file: which job it is of, and which tensors are in it, each with its place and CRC-32. A
  * later run of the same job proves them by reading them back, and goes on.
  */
-import fs from 'fs-extra'
 import { unclaim, type Claim } from './claim.js'
 
 /** A tensor that is in the partial file in full. */
@@ -25,9 +24,16 @@ export class Journal {
     this.#position = claim.size
   }
 
-  /** Says which job this is: what must be the same for another run to go on with it. */
-  begin(job: string): Promise<void> {
-    return this.#append({ job })
+  /** Starts anew, and says which job this is: what must be the same for another run to go on with it. */
+  async begin(job: string | undefined): Promise<void> {
+    await this.claim.file.resize(this.claim.size)
+    this.#position = this.claim.size
+    if (job !== undefined) await this.#append({ job })
+  }
+
+  /** Goes on behind what an earlier run has written: the same job, and these tensors. */
+  async goOn(job: string, entries: readonly JournalEntry[]): Promise<void> {
+    await Promise.all([this.#append({ job }), ...entries.map((entry) => this.#append(entry))])
   }
 
   /** Notes a tensor whose bytes are all written. */
@@ -53,18 +59,8 @@ export class Journal {
       await Promise.resolve()
       while (this.#lines.length > 0) {
         const bytes = Buffer.from(this.#lines.splice(0).join(''))
-        for (let done = 0; done < bytes.length;) {
-          const { bytesWritten } = await fs.write(
-            this.claim.descriptor,
-            bytes,
-            done,
-            bytes.length - done,
-            this.#position,
-          )
-          if (bytesWritten === 0) throw Object.assign(new Error('ENOSPC: nothing was written'), { code: 'ENOSPC' })
-          done += bytesWritten
-          this.#position += bytesWritten
-        }
+        await this.claim.file.write(bytes, this.#position)
+        this.#position += bytes.length
       }
     } finally {
       this.#writing = undefined

@@ -47,6 +47,10 @@ export class OutputFile {
   get resumed(): ReadonlyMap<string, JournalEntry> {
     return this.#resumed
   }
+  /** Whether the whole file is in its place: from then on nothing can be taken back. */
+  get isInPlace(): boolean {
+    return this.#isInPlace
+  }
   /** Why nothing could be gone on with, where `resume` was asked for and something was there. */
   readonly restartReason: string | undefined
   readonly #options: OutputOptions
@@ -54,6 +58,7 @@ export class OutputFile {
   readonly #resumed: Map<string, JournalEntry>
   #partial: PositionedFile
   #isDone = false
+  #isInPlace = false
 
   private constructor(path: string, options: OutputOptions, journal: Journal, start: Start) {
     this.path = path
@@ -78,13 +83,13 @@ export class OutputFile {
     let start: Start | undefined
     try {
       start = await openPartial(target, journal.claim.inherited, options)
-      if (options.job !== undefined) await journal.begin(options.job)
-      for (const entry of start.entries) void journal.add(entry).catch(() => undefined)
+      if (options.job !== undefined && start.entries.length > 0) await journal.goOn(options.job, start.entries)
+      else await journal.begin(options.job)
       return new OutputFile(target, options, journal, start)
     } catch (error) {
-      await start?.partial.close()
-      if (start) await fs.remove(partialPath(target))
-      await journal.close(false)
+      // What an earlier run has left is left again, with what says whose it is.
+      const keep = journal.claim.inherited !== undefined
+      await abandon(target, journal, start?.partial, keep).catch(() => undefined)
       throw error
     }
   }
@@ -117,7 +122,13 @@ export class OutputFile {
       for (const { from, to, size } of moves) {
         for (let done = 0; done < size; done += chunk.length) {
           const part = chunk.subarray(0, Math.min(chunk.length, size - done))
-          await this.#partial.read(part, from + done)
+          const found = await this.#partial.read(part, from + done)
+          if (found < part.length) {
+            throw new AprError('APR_TRUNCATED', `expected ${part.length} bytes that were written, found ${found}`, {
+              file: this.#partial.path,
+              offset: from + done,
+            })
+          }
           await moved.write(part, to + done)
         }
       }
@@ -126,7 +137,6 @@ export class OutputFile {
       this.#partial = await PositionedFile.open(this.#partial.path, 'r+')
     } finally {
       await moved.close()
-      await fs.remove(moved.path)
     }
   }
 
@@ -135,8 +145,15 @@ export class OutputFile {
    * @param head the bytes before the data; its first `headerBytes` are written last, so that nobody can take the
    *   partial file for a whole one
    * @param footer the last bytes of the file
+   * @param checkWanted throws where the output is no longer wanted; called last, before the file takes its place
    */
-  async commit(head: Uint8Array, headerBytes: number, footer: Uint8Array, fileSize: number): Promise<void> {
+  async commit(
+    head: Uint8Array,
+    headerBytes: number,
+    footer: Uint8Array,
+    fileSize: number,
+    checkWanted: () => void = () => undefined,
+  ): Promise<void> {
     const partial = this.#partial
     await partial.resize(fileSize)
     await partial.write(footer, fileSize - footer.length)
@@ -146,11 +163,17 @@ export class OutputFile {
     await partial.sync()
     await partial.close()
     await checkClaim(this.#journal.claim)
-    await this.#takePlace()
+    await this.#takePlace(checkWanted)
     this.#isDone = true
+    this.#isInPlace = true
     // The file is in its place and whole: what fails from here on, a power failure aside, changes nothing about it.
     await syncFolder(dirname(this.path)).catch(() => undefined)
-    await this.#journal.close(false).catch(() => undefined)
+    // While there is a partial file there is a journal, which tells a later run whose it is.
+    const isGone = await fs.remove(partialPath(this.path)).then(
+      () => true,
+      () => false,
+    )
+    await this.#journal.close(!isGone).catch(() => undefined)
   }
 
   /** Closes and removes the partial file, unless it is done or to be gone on with. No write may be under way. */
@@ -158,22 +181,17 @@ export class OutputFile {
     if (this.#isDone) return
     this.#isDone = true
     const keep = this.#options.resume === true && this.#options.job !== undefined
-    try {
-      await this.#partial.close()
-    } finally {
-      if (!keep && (await isClaimed(this.#journal.claim))) await fs.remove(partialPath(this.path))
-      await this.#journal.close(keep)
-    }
+    await abandon(this.path, this.#journal, this.#partial, keep)
   }
 
   /** Unlike a rename, a link never replaces a file that came in the meantime. Not every file system has links. */
-  async #takePlace(): Promise<void> {
+  async #takePlace(checkWanted: () => void): Promise<void> {
     const partial = partialPath(this.path)
     await checkPlace(this.path, this.#options.overwrite)
+    checkWanted()
     if (!this.#options.overwrite) {
       try {
         await fs.link(partial, this.path)
-        await fs.remove(partial).catch(() => undefined)
         return
       } catch (error) {
         const { code = '' } = error as NodeJS.ErrnoException
@@ -189,6 +207,33 @@ export class OutputFile {
 export async function partialBytes(path: string): Promise<number> {
   const stats = await statOrUndefined(partialPath(await followLink(path)))
   return stats ? Number(stats.blocks) * 512 : 0
+}
+
+/**
+ * Gives a claimed output up: removes its partial file, or with `keep` leaves it. The journal stays where the partial
+ * file does, also where it cannot be removed: a later run removes both.
+ */
+async function abandon(
+  path: string,
+  journal: Journal,
+  partial: PositionedFile | undefined,
+  keep: boolean,
+): Promise<void> {
+  let isLeft = true
+  try {
+    await partial?.close()
+  } finally {
+    try {
+      if (!keep && (await isClaimed(journal.claim))) {
+        // Without a file of its own it has none to remove.
+        if (partial) await fs.remove(partialPath(path))
+        if (partial) await fs.remove(movedPath(path))
+        isLeft = false
+      }
+    } finally {
+      await journal.close(isLeft)
+    }
+  }
 }
 
 interface Start {
@@ -233,19 +278,34 @@ async function proveEntries(
   const journal = parseJournal(inherited)
   if (job === undefined || journal.job === undefined) return 'the partial file cannot be told to be of the same job'
   if (journal.job !== job) return 'the input, the options or the version are not those of the partial file'
-  if ((await statOrUndefined(partialPath(path))) === undefined) return 'the partial file is gone'
+  const found = await statOrUndefined(partialPath(path))
+  if (found === undefined) return 'the partial file is gone'
+  // A process that was killed right after it had put its output in place: what is there must not be written to.
+  if (found.nlink > 1n) return 'the partial file is another name of a finished one'
   const partial = await PositionedFile.open(partialPath(path), 'r+')
-  const chunk = new Uint8Array(CHUNK_BYTES)
-  for (const { name, position, size, crc } of journal.entries) {
-    let found = 0
-    for (let done = 0; done < size; done += chunk.length) {
-      const part = chunk.subarray(0, Math.min(chunk.length, size - done))
-      found = crc32(part.subarray(0, await partial.read(part, position + done)), found)
-    }
-    if (found !== crc) {
-      await partial.close()
-      return `the partial file is damaged in tensor ${name}`
-    }
+  try {
+    const damaged = await findDamaged(partial, journal.entries)
+    if (damaged === undefined) return { partial, entries: journal.entries }
+    await partial.close()
+    return `the partial file is damaged in tensor ${damaged.name}`
+  } catch (error) {
+    await partial.close()
+    throw error
   }
-  return { partial, entries: journal.entries }
+}
+
+async function findDamaged(
+  partial: PositionedFile,
+  entries: readonly JournalEntry[],
+): Promise<JournalEntry | undefined> {
+  const chunk = new Uint8Array(CHUNK_BYTES)
+  for (const entry of entries) {
+    let found = 0
+    for (let done = 0; done < entry.size; done += chunk.length) {
+      const part = chunk.subarray(0, Math.min(chunk.length, entry.size - done))
+      found = crc32(part.subarray(0, await partial.read(part, entry.position + done)), found)
+    }
+    if (found !== entry.crc) return entry
+  }
+  return undefined
 }

@@ -1,4 +1,5 @@
 /** An open file that is read and written at positions. Its errors name it and the place in it. */
+import type { BigIntStats } from 'node:fs'
 import fs from 'fs-extra'
 import { locateSystemError } from '../errors.js'
 
@@ -43,6 +44,11 @@ export class PositionedFile {
   /** Cuts or extends the file to `size` bytes. */
   async resize(size: number): Promise<void> {
     await this.#located(size, (descriptor) => fs.ftruncate(descriptor, size))
+  }
+
+  /** What the system knows of the open file, whatever stands at its path now. */
+  async stat(): Promise<BigIntStats> {
+    return await this.#located(undefined, (descriptor) => fs.fstat(descriptor, { bigint: true }))
   }
 
   /** Waits until every byte written so far is on the disk. */

@@ -57,6 +57,7 @@ class AprReader extends Readable {
   #pendingBytes = 0
   #breathedAt = performance.now()
   #input: OpenInput | undefined
+  #isClosed = false
   #planned: Iterator<PlannedRead> | undefined
 
   constructor(source: string | ByteSource, input: OpenInput | undefined, options: Required<ReaderOptions>) {
@@ -82,7 +83,7 @@ class AprReader extends Readable {
   override _destroy(done: Done): void {
     bridge(async () => {
       await Promise.allSettled(this.#pending.map((pending) => pending.done))
-      await this.#input?.source.close()
+      await this.#close()
     }, done)
   }
 
@@ -168,6 +169,14 @@ class AprReader extends Readable {
       }
     }
     await source.checkUnchanged?.()
+    // Here and not later: what fails now is an error of the stream, and no output is in its place yet.
+    await this.#close()
+  }
+
+  async #close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    await this.#input?.source.close()
   }
 
   async #checkGap(start: number, size: number): Promise<void> {

@@ -52,5 +52,5 @@ export async function writeWhole(
   }
   const footer = new Uint8Array(FOOTER_BYTES)
   new DataView(footer.buffer).setUint32(0, crc, true)
-  await output.commit(head, HEADER_BYTES, footer, layout.fileSize)
+  await output.commit(head, HEADER_BYTES, footer, layout.fileSize, () => signal?.throwIfAborted())
 }

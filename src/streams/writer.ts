@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib'
-import { Writable } from 'streamx'
+import { getStreamError, Writable } from 'streamx'
 import { AprError } from '../errors.js'
 import { appendZerosCrc32, combineCrc32 } from '../formats/apr/checksum.js'
 import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
@@ -173,7 +173,10 @@ class AprWriter extends Writable {
     const head = encodeHead(model)
     const footer = new Uint8Array(FOOTER_BYTES)
     new DataView(footer.buffer).setUint32(0, this.#checksum(layout, head), true)
-    await output.commit(head, HEADER_BYTES, footer, layout.fileSize)
+    await output.commit(head, HEADER_BYTES, footer, layout.fileSize, () => {
+      // The stream was ended while its last bytes were on their way.
+      if (this.destroying) throw getStreamError(this) ?? new Error('the stream was ended')
+    })
   }
 
   /** The model of what arrived. Where that is not what was announced, its data is moved to its places. */

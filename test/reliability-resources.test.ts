@@ -101,9 +101,11 @@ for (const [what, { change, message }] of Object.entries(POISONS)) {
     const input = join(folder, 'in.apr')
     writeFileSync(input, largeModel(20_000_000, 'F16', 4))
     const program = `
-      import { readdirSync } from 'node:fs'
+      import { readdirSync, readlinkSync } from 'node:fs'
       import { quantize } from ${JSON.stringify(pathToFileURL(join(folder, 'package/dist/index.js')).href)}
-      const held = () => readdirSync('/proc/self/fd').length
+      const linkOf = (name) => { try { return readlinkSync('/proc/self/fd/' + name) } catch { return '' } }
+      const files = () => readdirSync('/proc/self/fd').map(linkOf).filter((path) => path.includes('.apr'))
+      const held = () => files().length + readdirSync('/proc/self/task').length
       process.on('unhandledRejection', (error) => console.log('unhandled', error))
       // What the first job opens for good is Node's own.
       console.log('{}')
@@ -132,7 +134,7 @@ for (const [what, { change, message }] of Object.entries(POISONS)) {
     t.equal(lines.length, 4, stderr)
     for (const error of lines.slice(1, 3))
       t.match(error, { code: 'APR_WORKER', tensor: /^\d\.(weight|bias)$/, message })
-    t.same(lines[3], { more: 0 }, 'no descriptor is held')
+    t.same(lines[3], { more: 0 }, 'no file and no thread is held')
     t.same(filesIn(join(folder, 'out')), [], 'nothing is left')
     t.end()
   })

@@ -1,5 +1,5 @@
 /** Two that want to write the same output: one does, the other is told at once. */
-import { linkSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'tap'
@@ -245,6 +245,51 @@ void test('a partial file that is a second name of the finished output is not wr
   symlinkSync(output, join(folder, 'kept', 'link'))
   await quantize(SAMPLE, output, { ...OPTIONS, overwrite: true, resume: true })
   t.same(filesIn(folder), ['kept', 'out.apr'])
+})
+
+void test('a run that takes over what a killed one left fails cleanly, whichever call fails, and the next succeeds', async (t) => {
+  const folder = join(t.testdir(), 'out')
+  const output = join(folder, 'out.apr')
+  mkdirSync(folder)
+  await quantize(SAMPLE, output, OPTIONS)
+  const expected = readFileSync(output)
+  rmSync(output)
+  await spawnJob(SAMPLE, output, OPTIONS, { killAt: 45 }).ended
+  const left = filesIn(folder).map((name) => [name, readFileSync(join(folder, name))] as const)
+  t.same(
+    left.map(([name]) => name),
+    ['out.apr.partial', 'out.apr.partial.journal'],
+  )
+  const problems: string[] = []
+  let count = 0
+  for (const resume of [false, true]) {
+    for (let n = 0; ; n++) {
+      rmSync(folder, { recursive: true })
+      mkdirSync(folder)
+      for (const [name, bytes] of left) writeFileSync(join(folder, name), bytes)
+      let label: string | undefined
+      await intercept(
+        async (call, perform) => {
+          if (call.number !== n) return await perform()
+          label = call.label
+          if (call.name === 'close') await perform()
+          throw Object.assign(new Error('injected'), { code: 'EIO' })
+        },
+        () => quantize(SAMPLE, output, { ...OPTIONS, resume }).catch(() => undefined),
+      )
+      if (label === undefined) break
+      count++
+      try {
+        await quantize(SAMPLE, output, { ...OPTIONS, resume, overwrite: true })
+        if (!readFileSync(output).equals(expected)) problems.push(`call ${n}, ${label}: the next run wrote other bytes`)
+      } catch (error) {
+        problems.push(`call ${n}, ${label}: the next run failed: ${String(error)}`)
+      }
+      const names = filesIn(folder).join(', ')
+      if (names !== 'out.apr') problems.push(`call ${n}, ${label}: the next run left ${names}`)
+    }
+  }
+  t.same(problems, [], `${count} failures`)
 })
 
 function stateOf(pid: number | undefined): string {

@@ -1,58 +1,28 @@
 /** What a job leaves behind when the file system fails under it: every call, one at a time, in every way. */
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type Test } from 'tap'
-import { aprReader, aprWriter, AprError, filterTensors, q4k, quantize, type TensorRecord } from 'apr-stream'
-import { run, SAMPLE, turns } from './helpers/files.js'
+import { AprError, quantize } from 'apr-stream'
+import { SAMPLE, turns } from './helpers/files.js'
 import {
   callsOf,
   contents,
+  describeChanges,
+  FORMS,
   holdings,
   intercept,
   largeModel,
+  settle,
   systemError,
   unhandledIn,
   type Call,
+  type Job,
 } from './helpers/faults.js'
 
 const CODES = ['EIO', 'ENOSPC', 'EACCES', 'EMFILE'] as const
 const OLD = 'what stood here before'
 
-/** A few records, so that there are many reads and writes. */
-const READS = { recordBytes: 70_000, highWaterMark: 200_000 } as const
-const FIT = { fit: 'minmax' } as const
-const SIZES = { ...READS, ...FIT } as const
-
-interface Job {
-  readonly title: string
-  readonly overwrite: boolean
-  readonly input?: string
-  readonly perform: (input: string, output: string, overwrite: boolean) => Promise<unknown>
-}
-
-const FORMS: readonly Omit<Job, 'overwrite'>[] = [
-  ...(['stream', 'memory'] as const).map((mode) => ({
-    title: `quantize, mode ${mode}`,
-    perform: (input: string, output: string, overwrite: boolean) =>
-      quantize(input, output, { ...SIZES, mode, overwrite }),
-  })),
-  {
-    title: 'pipeline of reader, q4k and writer',
-    perform: (input, output, overwrite) => run([aprReader(input, READS), q4k(FIT), aprWriter(output, { overwrite })]),
-  },
-  {
-    title: 'pipeline that drops tensors without a word',
-    perform: (input, output, overwrite) =>
-      run([aprReader(input, READS), dropBiases, q4k(FIT), filterTensors(() => true), aprWriter(output, { overwrite })]),
-  },
-]
-
 const JOBS: readonly Job[] = FORMS.flatMap((form) => [false, true].map((overwrite) => ({ ...form, overwrite })))
-
-/** A stage of a user's own: the writer learns only at the end that tensors are missing, and moves the others. */
-async function* dropBiases(records: AsyncIterable<TensorRecord>): AsyncGenerator<TensorRecord> {
-  for await (const record of records) if (!record.name.includes('bias')) yield record
-}
 
 /**
  * Calls whose failure the job survives, each with the reason.
@@ -176,10 +146,10 @@ async function failEveryCall(
           await perform(input, output, true)
           const later = contents(folder)
           if (JSON.stringify(later) !== JSON.stringify(expected))
-            problem(`a later run leaves ${describe(later, expected)}`)
+            problem(`a later run leaves ${describeChanges(later, expected)}`)
         }
         const wanted = result.error === undefined ? expected : before
-        if (JSON.stringify(left) !== JSON.stringify(wanted)) problem(`left ${describe(left, wanted)}`)
+        if (JSON.stringify(left) !== JSON.stringify(wanted)) problem(`left ${describeChanges(left, wanted)}`)
         if (JSON.stringify(holdings()) !== JSON.stringify(held)) {
           await turns()
           const now = holdings()
@@ -195,78 +165,6 @@ async function failEveryCall(
   t.same(unhandled, [], 'no rejection is left unhandled')
 }
 
-void test('reads and writes that do less than they were asked go on where they ended, or fail', async (t) => {
-  const folder = join(t.testdir(), 'out')
-  const output = join(folder, 'out.apr')
-  let count = 0
-  for (const { title, perform } of FORMS) {
-    mkdirSync(folder)
-    await perform(SAMPLE, output, false)
-    const expected = contents(folder)
-    rmSync(output)
-    const problems: string[] = []
-    for (const less of [(size: number) => size - 1, (size: number) => size >> 1, () => 0]) {
-      for (let n = 0; ; n++) {
-        let short: { label: string; size: number; position: number } | undefined
-        let turn = 0
-        const result = await settle(() =>
-          intercept(
-            async ({ name, label, args }, execute) => {
-              if (!['read', 'write'].includes(name) || turn++ !== n) return await execute()
-              const [descriptor, bytes, offset, length, position] = args as [number, Uint8Array, number, number, number]
-              const size = less(length)
-              short = { label, size, position }
-              if (size === 0) return { bytesRead: 0, bytesWritten: 0, buffer: bytes }
-              return await execute([descriptor, bytes, offset, size, position])
-            },
-            () => perform(SAMPLE, output, false),
-          ),
-        )
-        const left = contents(folder)
-        rmSync(output, { force: true })
-        if (short === undefined) break
-        count++
-        const { label, size } = short
-        if (result.error === undefined) {
-          if (size === 0 && !label.endsWith('journal')) problems.push(`${label}: nothing was done, and it succeeded`)
-          if (JSON.stringify(left) !== JSON.stringify(expected)) problems.push(`${label}: ${describe(left, expected)}`)
-        } else {
-          const { code } = result.error as NodeJS.ErrnoException
-          if (size > 0 || !['APR_TRUNCATED', 'ENOSPC'].includes(String(code)))
-            problems.push(`${label}: ${String(result.error)}`)
-          if (Object.keys(left).length > 0) problems.push(`${label}: left ${Object.keys(left).join(', ')}`)
-        }
-      }
-    }
-    t.same(problems, [], title)
-    rmSync(folder, { recursive: true })
-  }
-  t.comment(`${count} reads and writes cut short`)
-})
-
-void test('after a job that failed the same job succeeds in the same process', async (t) => {
-  const folder = t.testdir()
-  const output = join(folder, 'out.apr')
-  const input = join(folder, 'in.apr')
-  cpSync(SAMPLE, input)
-  const job = (): Promise<unknown> => quantize(input, output, { ...SIZES, mode: 'stream', overwrite: true })
-  await job()
-  const expected = readFileSync(output)
-  const { length } = await callsOf(job)
-  for (let n = 0; n < length; n++) {
-    await settle(() =>
-      intercept(async (call, execute) => {
-        if (call.number !== n) return await execute()
-        if (call.name === 'close') await execute()
-        throw systemError('EIO', call)
-      }, job),
-    )
-    await job()
-    if (!readFileSync(output).equals(expected)) t.fail(`other bytes after a failure of call ${n}`)
-  }
-  t.same(Object.keys(contents(folder)), ['in.apr', 'out.apr'], `after each of ${length} failures`)
-})
-
 /** An error says what the system said, and where. */
 function checkError(
   error: NodeJS.ErrnoException & { offset?: unknown },
@@ -279,20 +177,4 @@ function checkError(
   if (error.path !== path) problem(`the error names the file ${error.path ?? 'not at all'}`)
   if (!error.message.includes(path)) problem(`the message does not name the file: ${error.message}`)
   if (['read', 'write'].includes(name) && typeof error.offset !== 'number') problem('the error names no offset')
-}
-
-async function settle(work: () => Promise<unknown>): Promise<{ error: Error | undefined }> {
-  try {
-    await work()
-    return { error: undefined }
-  } catch (error) {
-    return { error: error instanceof Error ? error : new Error(String(error)) }
-  }
-}
-
-function describe(found: Record<string, string>, wanted: Record<string, string>): string {
-  const names = [...new Set([...Object.keys(found), ...Object.keys(wanted)])].filter((n) => found[n] !== wanted[n])
-  return names
-    .map((n) => (found[n] === undefined ? `no ${n}` : wanted[n] === undefined ? n : `another ${n}`))
-    .join(', ')
 }

@@ -9,7 +9,8 @@ import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { getSystemErrorName } from 'node:util'
 import fs from 'fs-extra'
-import { arbitraryTensor, modelBytes } from './files.js'
+import { aprReader, aprWriter, filterTensors, q4k, quantize, type TensorRecord } from 'apr-stream'
+import { arbitraryTensor, modelBytes, run } from './files.js'
 
 const FUNCTIONS = [
   ...['open', 'close', 'read', 'write', 'fsync', 'ftruncate', 'fstat'],
@@ -214,4 +215,58 @@ export async function until(isTrue: () => boolean): Promise<void> {
     if (waited > 10_000) throw new Error('it did not come true')
     await new Promise((done) => setTimeout(done, 5))
   }
+}
+
+/** A few records, so that there are many reads and writes. */
+const READS = { recordBytes: 70_000, highWaterMark: 200_000 } as const
+const FIT = { fit: 'minmax' } as const
+export const SIZES = { ...READS, ...FIT } as const
+
+/** A way to quantize a file. */
+export interface Job {
+  readonly title: string
+  readonly overwrite: boolean
+  readonly input?: string
+  readonly perform: (input: string, output: string, overwrite: boolean) => Promise<unknown>
+}
+
+/** The ways to quantize a file: two modes of one call, and two pipelines. */
+export const FORMS: readonly Omit<Job, 'overwrite'>[] = [
+  ...(['stream', 'memory'] as const).map((mode) => ({
+    title: `quantize, mode ${mode}`,
+    perform: (input: string, output: string, overwrite: boolean) =>
+      quantize(input, output, { ...SIZES, mode, overwrite }),
+  })),
+  {
+    title: 'pipeline of reader, q4k and writer',
+    perform: (input, output, overwrite) => run([aprReader(input, READS), q4k(FIT), aprWriter(output, { overwrite })]),
+  },
+  {
+    title: 'pipeline that drops tensors without a word',
+    perform: (input, output, overwrite) =>
+      run([aprReader(input, READS), dropBiases, q4k(FIT), filterTensors(() => true), aprWriter(output, { overwrite })]),
+  },
+]
+
+/** A stage of a user's own: the writer learns only at the end that tensors are missing, and moves the others. */
+async function* dropBiases(records: AsyncIterable<TensorRecord>): AsyncGenerator<TensorRecord> {
+  for await (const record of records) if (!record.name.includes('bias')) yield record
+}
+
+/** The error that `work` rejects with, if it does. */
+export async function settle(work: () => Promise<unknown>): Promise<{ error: Error | undefined }> {
+  try {
+    await work()
+    return { error: undefined }
+  } catch (error) {
+    return { error: error instanceof Error ? error : new Error(String(error)) }
+  }
+}
+
+/** In which files two folders differ. */
+export function describeChanges(found: Record<string, string>, wanted: Record<string, string>): string {
+  const names = [...new Set([...Object.keys(found), ...Object.keys(wanted)])].filter((n) => found[n] !== wanted[n])
+  return names
+    .map((n) => (found[n] === undefined ? `no ${n}` : wanted[n] === undefined ? n : `another ${n}`))
+    .join(', ')
 }

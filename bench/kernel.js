@@ -6,7 +6,7 @@ import { createScalarKernel } from '../dist/quant/kernel.js'
 import { createSimdKernel } from '../dist/quant/simd.js'
 import { gaussianWeights } from './lib/gaussian.js'
 import { interleave } from './lib/interleave.js'
-import { fitMatrix, openKernelPool } from './lib/kernel-pool.js'
+import { fitInPlace, fitMatrix, openKernelPool } from './lib/kernel-pool.js'
 import { openAprender } from './peers/aprender.js'
 import { openLlama } from './peers/llama.js'
 import { openLlamaPool } from './peers/llama-worker.js'
@@ -41,11 +41,11 @@ export async function benchKernels({ rounds, threads, note }) {
   /** @type {Record<string, { fit: string, who: string, threads: number, weights: number, run: () => unknown }>} */
   const variants = {
     'search, apr-stream SIMD': {
-      run: () => fitMatrix(simd, values, 'search', blocks),
+      run: () => fitInPlace(simd, values, 'search'),
       ...on('search', 'apr-stream', 1),
     },
     'search, apr-stream scalar': {
-      run: () => fitMatrix(scalar, part, 'search', blocks),
+      run: () => fitInPlace(scalar, part, 'search'),
       ...on('search', 'apr-stream scalar', 1),
       weights: part.length,
     },
@@ -59,9 +59,10 @@ export async function benchKernels({ rounds, threads, note }) {
     ...(llamaPool && {
       [`search, llama.cpp, ${all}`]: { run: () => llamaPool.run(), ...on('search', 'llama.cpp', threads) },
     }),
-    'minmax, apr-stream SIMD': {
+    'minmax, apr-stream SIMD': { run: () => fitInPlace(simd, values, 'minmax'), ...on('minmax', 'apr-stream', 1) },
+    'minmax, apr-stream SIMD, copied in and out': {
       run: () => fitMatrix(simd, values, 'minmax', blocks),
-      ...on('minmax', 'apr-stream', 1),
+      ...on('minmax', 'apr-stream with copies', 1),
     },
     ...(aprender && {
       'minmax, aprender-quant': {

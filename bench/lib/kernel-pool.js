@@ -2,6 +2,7 @@
  * This project's kernel on several threads: each worker has a kernel of its own and fits its own matrix, all at the same
  * time. This file is both sides: the pool on the main thread, and what each worker runs.
  */
+import { once } from 'node:events'
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { createSimdKernel } from '../../dist/quant/simd.js'
 import { quantizeRun } from '../../dist/quant/run.js'
@@ -39,15 +40,28 @@ export async function openKernelPool({ matrices }) {
 }
 
 /** @param {Worker} worker */
-function answer(worker) {
-  return new Promise((resolve, reject) => {
-    worker.once('message', resolve)
-    worker.once('error', reject)
-  })
+async function answer(worker) {
+  // An error rejects, too.
+  const [message] = await once(worker, 'message')
+  return message
 }
 
 /**
- * Fits a matrix of whole super-blocks.
+ * Fits as many weights as the matrix has, piece by piece in the kernel's own memory: the arithmetic alone. Every piece
+ * holds the matrix's first weights.
+ *
+ * @param {import('../../dist/quant/kernel.js').Kernel} kernel
+ * @param {Float32Array} values
+ * @param {'search' | 'minmax'} fit
+ */
+export function fitInPlace(kernel, values, fit) {
+  const piece = Math.min(values.length, kernel.input.length)
+  kernel.input.set(values.subarray(0, piece))
+  for (let done = 0; done < values.length; done += piece) kernel.fit(fit, piece / 256)
+}
+
+/**
+ * Fits a matrix of whole super-blocks, copied in and out of the kernel's memory.
  *
  * @param {import('../../dist/quant/kernel.js').Kernel} kernel
  * @param {Float32Array} values
@@ -62,9 +76,8 @@ export function fitMatrix(kernel, values, fit, blocks) {
 if (!isMainThread && workerData?.kernelValues instanceof Float32Array) {
   const values = workerData.kernelValues
   const kernel = createSimdKernel()
-  const blocks = new Uint8Array((values.length / 256) * 144)
   parentPort?.on('message', (fit) => {
-    fitMatrix(kernel, values, fit, blocks)
+    fitInPlace(kernel, values, fit)
     parentPort?.postMessage('done')
   })
   parentPort?.postMessage('ready')

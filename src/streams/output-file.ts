@@ -4,12 +4,12 @@
  * other processes off, and its journal lets a later run go on where this one ended.
  */
 import { dirname } from 'node:path'
-import { crc32 } from 'node:zlib'
 import fs from 'fs-extra'
 import { AprError } from '../errors.js'
 import type { FileIdentity } from '../tensor.js'
+import { openPartial, type Start } from './earlier-run.js'
 import { checkClaim, claim, isClaimed } from './claim.js'
-import { Journal, parseJournal, type JournalEntry } from './journal.js'
+import { Journal, type JournalEntry } from './journal.js'
 import {
   checkPlace,
   exists,
@@ -21,7 +21,7 @@ import {
   statOrUndefined,
   syncFolder,
 } from './output-place.js'
-import { PositionedFile } from './positioned-file.js'
+import { CHUNK_BYTES, PositionedFile } from './positioned-file.js'
 
 export interface OutputOptions {
   /** Replace an existing file. */
@@ -36,9 +36,6 @@ export interface OutputOptions {
 
 /** How file systems without hard links say so. */
 const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']
-
-/** Bytes that are read back at once, to prove them or to move them. */
-const CHUNK_BYTES = 1024 * 1024
 
 export class OutputFile {
   /** Where the file will stand, links resolved. */
@@ -234,78 +231,4 @@ async function abandon(
       await journal.close(isLeft)
     }
   }
-}
-
-interface Start {
-  readonly partial: PositionedFile
-  readonly entries: readonly JournalEntry[]
-  readonly restartReason: string | undefined
-}
-
-async function openPartial(
-  path: string,
-  inherited: readonly string[] | undefined,
-  options: OutputOptions,
-): Promise<Start> {
-  let restartReason: string | undefined
-  if (inherited && options.resume) {
-    const found = await proveEntries(path, inherited, options.job)
-    if (typeof found !== 'string') return { ...found, restartReason: undefined }
-    restartReason = found
-  }
-  if (inherited) {
-    await fs.remove(partialPath(path))
-    await fs.remove(movedPath(path))
-  }
-  try {
-    return { partial: await PositionedFile.open(partialPath(path), 'wx+'), entries: [], restartReason }
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    throw new AprError(
-      'APR_EXISTS',
-      'expected no partial file at the output, found one that no run of this package has left (it has no journal); move it away',
-      { file: partialPath(path) },
-    )
-  }
-}
-
-/** Opens the partial file and reads every noted tensor back. Returns why that cannot be gone on with, where so. */
-async function proveEntries(
-  path: string,
-  inherited: readonly string[],
-  job: string | undefined,
-): Promise<Pick<Start, 'partial' | 'entries'> | string> {
-  const journal = parseJournal(inherited)
-  if (job === undefined || journal.job === undefined) return 'the partial file cannot be told to be of the same job'
-  if (journal.job !== job) return 'the input, the options or the version are not those of the partial file'
-  const found = await statOrUndefined(partialPath(path))
-  if (found === undefined) return 'the partial file is gone'
-  // A process that was killed right after it had put its output in place: what is there must not be written to.
-  if (found.nlink > 1n) return 'the partial file is another name of a finished one'
-  const partial = await PositionedFile.open(partialPath(path), 'r+')
-  try {
-    const damaged = await findDamaged(partial, journal.entries)
-    if (damaged === undefined) return { partial, entries: journal.entries }
-    await partial.close()
-    return `the partial file is damaged in tensor ${damaged.name}`
-  } catch (error) {
-    await partial.close()
-    throw error
-  }
-}
-
-async function findDamaged(
-  partial: PositionedFile,
-  entries: readonly JournalEntry[],
-): Promise<JournalEntry | undefined> {
-  const chunk = new Uint8Array(CHUNK_BYTES)
-  for (const entry of entries) {
-    let found = 0
-    for (let done = 0; done < entry.size; done += chunk.length) {
-      const part = chunk.subarray(0, Math.min(chunk.length, entry.size - done))
-      found = crc32(part.subarray(0, await partial.read(part, entry.position + done)), found)
-    }
-    if (found !== entry.crc) return entry
-  }
-  return undefined
 }

@@ -3,6 +3,9 @@ import type { BigIntStats } from 'node:fs'
 import fs from 'fs-extra'
 import { locateSystemError } from '../errors.js'
 
+/** Bytes that are read back at once, to prove them or to move them. */
+export const CHUNK_BYTES = 1024 * 1024
+
 export class PositionedFile {
   readonly path: string
   #descriptor: number | undefined

@@ -5,7 +5,8 @@ import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
 import { test } from 'tap'
 import { aprReader, aprWriter, inspect } from 'apr-stream'
-import { appendZerosCrc32, combineCrc32 } from '../dist/formats/apr/checksum.js'
+import { appendZerosCrc32, combineCrc32 } from '../dist/checksum/combine.js'
+import { crc32 as foldingCrc32 } from '../dist/checksum/crc32.js'
 import { decodeDType, encodeDType } from '../dist/formats/apr/dtypes.js'
 import { decodeHeader, encodeHeader, flagNames, type AprHeader } from '../dist/formats/apr/header.js'
 import { encodeHead, layoutModel } from '../dist/formats/apr/layout.js'
@@ -439,6 +440,35 @@ void test('the CRC-32 of a whole is made of those of its parts', (t) => {
       t.equal(appendZerosCrc32(crc32(first), second.length), withZeros)
     }),
     { seed: 5, numRuns: 500 },
+  )
+  t.end()
+})
+
+void test('the CRC-32 of data of any length, place and content is that of zlib', (t) => {
+  const CHUNK = 256 * 1024
+  const noise = Buffer.alloc(3 * CHUNK + 1000)
+  for (let i = 0, x = 1; i < noise.length; i++, x = (Math.imul(x, 1664525) + 1013904223) >>> 0) noise[i] = x >>> 24
+  const contents = { noise, zeros: Buffer.alloc(noise.length), ones: Buffer.alloc(noise.length, 0xff) }
+  const near = (middle: number): fc.Arbitrary<number> => fc.integer({ min: middle - 70, max: middle + 70 })
+  const lengths = fc.oneof(
+    fc.integer({ min: 0, max: 3 * CHUNK }),
+    near(CHUNK / 8),
+    ...[1, 2, 3].map((chunks) => near(chunks * CHUNK)),
+    // A last chunk that is shorter than what the folding looks back on.
+    ...[1, 2].map((chunks) => near(chunks * CHUNK + 4800)),
+  )
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...(['noise', 'zeros', 'ones'] as const)),
+      fc.integer({ min: 0, max: 100 }),
+      lengths,
+      fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 0xffffffff })),
+      (content, start, length, before) => {
+        const data = contents[content].subarray(start, start + length)
+        return foldingCrc32(data, before) === crc32(data, before)
+      },
+    ),
+    { seed: 6, numRuns: 400 },
   )
   t.end()
 })

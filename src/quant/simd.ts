@@ -24,7 +24,7 @@ interface KernelExports {
 
 const PAGE_BYTES = 64 * 1024
 /** Pages of memory that the module asks for; its addresses are fixed when it is compiled. */
-const MEMORY_PAGES = 32
+const MEMORY_PAGES = 7
 
 let compiled: WebAssembly.Module | undefined
 
@@ -34,7 +34,7 @@ export function kernelModule(): WebAssembly.Module {
   return compiled
 }
 
-/** A kernel with a memory of its own, 2 MiB: one a thread. */
+/** A kernel with a memory of its own, 448 KiB: one a thread. */
 export function createSimdKernel(module: WebAssembly.Module = kernelModule()): Kernel {
   const memory = new WebAssembly.Memory({ initial: MEMORY_PAGES })
   const instance = new WebAssembly.Instance(module, { env: { memory } })

@@ -2,7 +2,7 @@
  * Reads what stands before the data, header, metadata and index, and checks it against the size of the file: everything
  * that can be wrong without looking at a tensor.
  */
-import { crc32 } from 'node:zlib'
+import { crc32 } from '../checksum/crc32.js'
 import { AprError, located } from '../errors.js'
 import { align, decodeHeader, FOOTER_BYTES, HEADER_BYTES, type AprHeader } from '../formats/apr/header.js'
 import { decodeMetadata, MAX_METADATA_BYTES } from '../formats/apr/metadata.js'

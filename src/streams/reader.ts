@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
-import { crc32 } from 'node:zlib'
+import { crc32 } from '../checksum/crc32.js'
 import { Readable } from 'streamx'
 import { AprError } from '../errors.js'
-import { appendZerosCrc32, combineCrc32 } from '../formats/apr/checksum.js'
+import { appendZerosCrc32, combineCrc32 } from '../checksum/combine.js'
 import { ALIGNMENT, FOOTER_BYTES, hex } from '../formats/apr/header.js'
 import { checkSource, type ByteSource } from '../source.js'
 import { nonFiniteScale } from '../quant/k-quant.js'
@@ -15,6 +15,9 @@ import { bridge, QUEUE_BYTES, recordBytes as queuedBytes, type Done, type Tensor
 
 /** Gaps that no section claims are read in pieces of this size. */
 const GAP_CHUNK_BYTES = 64 * 1024
+
+/** Windows of the stages that hold the reader's buffers, its own among them: fewer, and buffers are made and freed. */
+const POOL_WINDOWS = 4
 
 /** Milliseconds after which the event loop gets a turn. */
 const MAX_BUSY_MS = 4
@@ -66,7 +69,7 @@ class AprReader extends Readable {
     this.#input = input
     this.#recordBytes = options.recordBytes
     this.#highWaterMark = options.highWaterMark
-    this.#pool = new BufferPool(2 * Math.max(options.highWaterMark, options.recordBytes))
+    this.#pool = new BufferPool(POOL_WINDOWS * Math.max(options.highWaterMark, options.recordBytes))
   }
 
   override _open(done: Done): void {

@@ -7,8 +7,8 @@
 export const BLOCK_ELEMENTS: i32 = 256;
 export const SUB_BLOCK_ELEMENTS: i32 = 32;
 
-/** Super-blocks that INPUT and OUTPUT hold: 256 Ki weights, 1 MiB of f32. */
-export const MAX_BLOCKS: i32 = 1024;
+/** Super-blocks that INPUT and OUTPUT hold: 64 Ki weights, 256 KiB of f32; all of it stays in a second-level cache. */
+export const MAX_BLOCKS: i32 = 256;
 
 export const BLOCK_INPUT_BYTES: usize = 1024; // 256 f32
 export const SUB_BLOCK_INPUT_BYTES: usize = 128; // 32 f32

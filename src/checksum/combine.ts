@@ -26,28 +26,28 @@ const POWERS = ((): Uint32Array => {
  * @param secondBytes length of B in bytes
  */
 export function combineCrc32(first: number, second: number, secondBytes: number): number {
-  return (multiply(powerOfX(secondBytes), first) ^ second) >>> 0
+  return (multiply(powerOfX(8 * secondBytes), first) ^ second) >>> 0
 }
 
 /** CRC-32 of `count` zero bytes that follow data with the checksum `crc`. */
 export function appendZerosCrc32(crc: number, count: number): number {
   // crc(zeros) itself: the register starts at all ones and is inverted at the end.
-  const zeros = (multiply(powerOfX(count), 0xffffffff) ^ 0xffffffff) >>> 0
+  const zeros = (multiply(powerOfX(8 * count), 0xffffffff) ^ 0xffffffff) >>> 0
   return combineCrc32(crc, zeros, count)
 }
 
-/** x^(8 * bytes) modulo the polynomial. */
-function powerOfX(bytes: number): number {
+/** x^exponent modulo the polynomial. */
+export function powerOfX(exponent: number): number {
   let product = ONE
-  let k = 3 // x^8 = x^(2^3)
-  for (let rest = bytes; rest > 0; rest = Math.floor(rest / 2), k++) {
+  let k = 0
+  for (let rest = exponent; rest > 0; rest = Math.floor(rest / 2), k++) {
     if (rest % 2 === 1) product = multiply(POWERS[k & 31] ?? 0, product)
   }
   return product
 }
 
 /** Product of two polynomials modulo the CRC's polynomial, bits reversed. */
-function multiply(a: number, b: number): number {
+export function multiply(a: number, b: number): number {
   let product = 0
   let shifted = b
   for (let bit = ONE; bit !== 0; bit >>>= 1) {

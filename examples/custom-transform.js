@@ -11,7 +11,7 @@ import { input, output } from './lib/paths.js'
 function measure(statistics) {
   return new Transform({
     objectMode: true,
-    // Records, not bytes: Node's default of 16 would hold 16 records of up to 1 MiB on each side.
+    // Records, not bytes: Node's default of 16 would hold 16 records of up to 2 MiB on each side.
     highWaterMark: 1,
     transform(record, _encoding, done) {
       if (record.dtype === 'F32') add(statistics, record)

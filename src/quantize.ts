@@ -155,12 +155,18 @@ async function quantizeStreaming({ opened, target, options, planned }: Job): Pro
   // The writer learns the model from a record: one at least has to come.
   const [first] = planned.decisions
   if (first && resumed.size === planned.tensors) target.forget(first.name)
-  const progress = tapRecords(reporter(planned, options.onProgress))
-  // Every byte of the input is read and checked, also of tensors that are done.
-  const rest = skipRecords(({ name }) => resumed.has(name))
+  const { onProgress, signal } = options
   await run(
-    [readOpened(opened, options), progress, rest, quantizeStage(options), writeOpened(target, options)],
-    options.signal,
+    [
+      readOpened(opened, options),
+      // Only the stages that have something to do: each holds a record or two.
+      ...(onProgress ? [tapRecords(reporter(planned, onProgress))] : []),
+      // Every byte of the input is read and checked, also of tensors that are done.
+      ...(resumed.size > 0 ? [skipRecords(({ name }) => resumed.has(name))] : []),
+      quantizeStage(options),
+      writeOpened(target, options),
+    ],
+    signal,
   )
 }
 

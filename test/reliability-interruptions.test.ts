@@ -105,6 +105,7 @@ void test('a job with worker threads may be ended after any record', async (t) =
   const folder = t.testdir()
   const [input, output] = [join(folder, 'in.apr'), join(folder, 'out.apr')]
   writeFileSync(input, largeModel(4_400_000, 'F16', 2))
+  const options = { threads: 2, recordBytes: 1 << 20 }
   for (const mode of ['stream', 'memory'] as const) {
     for (const at of [1, 3, 8, 12]) {
       const held = holdings()
@@ -116,7 +117,7 @@ void test('a job with worker threads may be ended after any record', async (t) =
         abortedAt = performance.now()
         controller.abort()
       }
-      await t.rejects(quantize(input, output, { mode, threads: 2, signal: controller.signal, onProgress }), {
+      await t.rejects(quantize(input, output, { ...options, mode, signal: controller.signal, onProgress }), {
         name: 'AbortError',
       })
       t.ok(performance.now() - abortedAt < 1000, `${mode}, after record ${at}`)

@@ -123,6 +123,8 @@ async function createPool(threads: number): Promise<Piscina<Task, TaskResult>> {
     // The next task is there when one is done: no thread waits for this one.
     concurrentTasksPerWorker: 2,
     idleTimeout: Infinity,
+    // A task leaves next to nothing to collect: without a limit each heap would grow by megabytes all the same.
+    resourceLimits: { maxYoungGenerationSizeMb: 1 },
   })
 }
 

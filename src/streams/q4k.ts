@@ -21,7 +21,7 @@ import {
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorTransform } from './streamx.js'
 
 /** Enough that a thread has its next record when it has done one. */
-const BYTES_PER_THREAD = 2 * 1024 * 1024
+const BYTES_PER_THREAD = 4 * 1024 * 1024
 
 /**
  * Quantizes tensors to Q4_K, record by record; the others pass, as the dtype that `kept` says.

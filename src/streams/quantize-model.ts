@@ -15,7 +15,7 @@ export interface Q4KOptions {
   kept?: Kept
   /** Worker threads at the most. Default: the cores that are there for this process. Few data take fewer. */
   threads?: number
-  /** Bytes of records under way in the threads at the most; at least one record a thread. Default 2 MiB a thread. */
+  /** Bytes of records under way in the threads at the most; at least one record a thread. Default 4 MiB a thread. */
   highWaterMark?: number
 }
 

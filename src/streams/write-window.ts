@@ -83,7 +83,8 @@ export class WriteWindow {
   }
 
   #start(bytes: Uint8Array, position: number, callbacks: readonly (() => void)[]): void {
-    const size = bytes.length
+    // What is held: a record that was quantized in place holds its source's buffer.
+    const size = bytes.buffer.byteLength
     const pending = this.#output
       .write(bytes, position)
       .then(() => callbacks.forEach((callback) => callback()))

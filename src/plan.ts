@@ -1,6 +1,6 @@
 import { dirname, resolve } from 'node:path'
 import { statfs } from 'node:fs/promises'
-import { layoutTensors } from './formats/apr/layout.js'
+import { layoutModel } from './formats/apr/layout.js'
 import type { Decision, Reason } from './quant/policy.js'
 import type { QuantizeOptions } from './quantize.js'
 import { checkOptionNames } from './streams/options.js'
@@ -103,7 +103,7 @@ export function planJob(
   options: Q4KOptions & ModeOptions,
 ): Omit<Plan, 'freeBytes'> {
   const decisions = [...quantized.decisions.values()]
-  const outputBytes = layoutTensors(quantized.model.tensors, quantized.metadataBytes).fileSize
+  const outputBytes = layoutModel(quantized.model, quantized.metadataBytes).fileSize
   const mode = resolveMode(source.size, options)
   const elements = convertedElements(decisions)
   const selected = decisions.filter(({ reason }) => reason === 'selected').length

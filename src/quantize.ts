@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { AprError } from './errors.js'
+import { turn } from './event-loop.js'
 import { encodeHead } from './formats/apr/layout.js'
 import { peakMemoryBytes, QUANTIZE_OPTIONS, type ModeOptions } from './mode.js'
 import { freeBytes, planJob, type JobSummary, type Plan } from './plan.js'
@@ -131,8 +132,12 @@ async function prepare(opened: OpenInput, output: string, options: QuantizeOptio
   const { source, open } = opened
   // Only a stream can go on where another ended.
   const mode = options.resume === true ? 'stream' : options.mode
+  // For a model of many tensors each of these takes milliseconds: the event loop turns in between.
+  await turn()
   const quantized = quantizeModel(open.model, options)
+  await turn()
   const planned = planJob(quantized, source, { ...options, mode: mode ?? 'auto' })
+  await turn()
   if (options.spaceCheck !== false) await checkSpace(output, planned.outputBytes)
   const { overwrite = false, resume = false } = options
   const job = planned.mode === 'stream' ? jobName(source, quantized.model, options) : undefined

@@ -86,7 +86,13 @@ export function elementBytes(dtype: DType): number | undefined {
 
 /** Number of elements of a shape. The product of no dimensions is 1: a scalar. */
 export function elementCount(shape: readonly number[]): number {
-  return shape.includes(0) ? 0 : shape.reduce((product, dimension) => product * dimension, 1)
+  let product = 1
+  for (const dimension of shape) {
+    // At once: a product that has become infinite would make it NaN.
+    if (dimension === 0) return 0
+    product *= dimension
+  }
+  return product
 }
 
 /**

@@ -1,7 +1,7 @@
-import { setImmediate } from 'node:timers/promises'
 import { crc32 } from '../checksum/crc32.js'
 import { Readable } from 'streamx'
 import { AprError } from '../errors.js'
+import { turn } from '../event-loop.js'
 import { appendZerosCrc32, combineCrc32 } from '../checksum/combine.js'
 import { ALIGNMENT, FOOTER_BYTES, hex } from '../formats/apr/header.js'
 import { checkSource, type ByteSource } from '../source.js'
@@ -110,7 +110,7 @@ class AprReader extends Readable {
    */
   async #breathe(): Promise<void> {
     if (performance.now() - this.#breathedAt < MAX_BUSY_MS) return
-    await setImmediate()
+    await turn()
     this.#breathedAt = performance.now()
   }
 

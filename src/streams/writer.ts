@@ -1,6 +1,7 @@
 import { crc32 } from '../checksum/crc32.js'
 import { getStreamError, Writable } from 'streamx'
 import { AprError } from '../errors.js'
+import { turn } from '../event-loop.js'
 import { appendZerosCrc32, combineCrc32 } from '../checksum/combine.js'
 import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
 import { encodeHead, layoutModel, type Layout } from '../formats/apr/layout.js'
@@ -169,8 +170,10 @@ class AprWriter extends Writable {
     }
     await window.flush()
     const model = await this.#settle(this.#model)
+    await turn()
     const layout = layoutModel(model)
     const head = encodeHead(model)
+    await turn()
     const footer = new Uint8Array(FOOTER_BYTES)
     new DataView(footer.buffer).setUint32(0, this.#checksum(layout, head), true)
     await output.commit(head, HEADER_BYTES, footer, layout.fileSize, () => {

@@ -22,13 +22,14 @@ export interface Layout {
 const layouts = new WeakMap<AprModel, Layout>()
 
 /**
+ * @param metadataBytes of the model's metadata in UTF-8, where they are known already
  * @throws AprError `APR_LIMIT`, `APR_BAD_RECORD` for tensors that the format cannot hold, `APR_BAD_INDEX` for two of
  * one name
  */
-export function layoutModel(model: AprModel): Layout {
+export function layoutModel(model: AprModel, metadataBytes?: number): Layout {
   let layout = layouts.get(model)
   if (layout === undefined) {
-    layout = layoutTensors(model.tensors, Buffer.byteLength(model.metadata))
+    layout = layoutTensors(model.tensors, metadataBytes ?? Buffer.byteLength(model.metadata))
     layouts.set(model, layout)
   }
   return layout
@@ -58,8 +59,7 @@ export function encodeHead(model: AprModel): Uint8Array {
   return head
 }
 
-/** The layout of these tensors with so many bytes of metadata. */
-export function layoutTensors(tensors: readonly TensorInfo[], metadataBytes: number): Layout {
+function layoutTensors(tensors: readonly TensorInfo[], metadataBytes: number): Layout {
   if (tensors.length > MAX_TENSORS) {
     throw new AprError('APR_LIMIT', `expected at most ${MAX_TENSORS} tensors, found ${tensors.length}`)
   }

@@ -80,11 +80,15 @@ export function encodeEntry(
   target.writeUInt8(encodeDType(dtype), position)
   target.writeUInt8(shape.length, position + 1)
   position += 2
-  for (const value of [...shape, dataOffset, size]) {
-    target.writeBigUInt64LE(BigInt(value), position)
-    position += 8
-  }
-  return position
+  for (const dimension of shape) position = writeUint64(dimension, target, position)
+  position = writeUint64(dataOffset, target, position)
+  return writeUint64(size, target, position)
+}
+
+/** In two halves: a BigInt for each number takes several times as long. */
+function writeUint64(value: number, target: Buffer, position: number): number {
+  target.writeUInt32LE(value % 2 ** 32, position)
+  return target.writeUInt32LE(Math.floor(value / 2 ** 32), position + 4)
 }
 
 /**

@@ -72,13 +72,14 @@ export function checkFunction(name: string, value: unknown): void {
 export interface ReaderOptions {
   /** Bytes of data in a record at the most; a record holds at least 256 elements. Default 2 MiB. */
   recordBytes?: number
-  /** Bytes that are read ahead of need at the most; at least one record. Default 4 MiB. */
+  /** Bytes that are read ahead of need at the most; at least one record. Default 8 MiB. */
   highWaterMark?: number
 }
 
 export const READER_OPTIONS = ['recordBytes', 'highWaterMark']
 export const DEFAULT_RECORD_BYTES = 2 * 1024 * 1024
-export const DEFAULT_READ_AHEAD_BYTES = 4 * 1024 * 1024
+/** Four records: as many as Node reads at once. */
+export const DEFAULT_READ_AHEAD_BYTES = 8 * 1024 * 1024
 
 /** @throws AprError `APR_BAD_OPTION` */
 export function checkReaderOptions(options: ReaderOptions): Required<ReaderOptions> {

@@ -8,21 +8,26 @@ import { runJob } from './whole-job.js'
 const MEBIBYTE = 2 ** 20
 
 /**
- * @param {{ rounds: number, folder: string, sizes: number[], singles: number[], counts: number[] }} options
- *   `sizes` and `singles` in bytes, of models of many tensors and of one; `counts` numbers of tensors of 16 x 16
+ * @param {{ rounds: number, folder: string, sizes: Record<string, number[]>, singles: number[], counts: number[] }} options
+ *   `sizes` by fit and `singles` in bytes, of models of many tensors and of one; `counts` numbers of tensors of 16 x 16
  */
 export async function benchGrowth({ rounds, folder, sizes, singles, counts }) {
-  const bySize = await grow(
-    sizes.map((bytes) => ({ label: `${bytes / MEBIBYTE} MiB`, bytes, tensors: Math.max(4, bytes / (16 * MEBIBYTE)) })),
-    { rounds, folder },
-  )
-  const single = await grow(
-    singles.map((bytes) => ({ label: `${bytes / MEBIBYTE} MiB in one tensor`, bytes, tensors: 1 })),
+  /** @type {any[]} */
+  const bySize = []
+  for (const fit of Object.keys(sizes)) bySize.push(...(await growBySize(fit, sizes[fit], { rounds, folder })))
+  const single = await measure(
+    singles.map((bytes) => ({
+      label: `minmax, ${bytes / MEBIBYTE} MiB in one tensor`,
+      fit: 'minmax',
+      bytes,
+      tensors: 1,
+    })),
     { rounds: 1, folder },
   )
-  const byCount = await grow(
+  const byCount = await measure(
     counts.map((tensors) => ({
-      label: `${tensors} tensors of 16 x 16`,
+      label: `minmax, ${tensors} tensors of 16 x 16`,
+      fit: 'minmax',
       bytes: tensors * 512,
       tensors,
       rowElements: 16,
@@ -33,10 +38,34 @@ export async function benchGrowth({ rounds, folder, sizes, singles, counts }) {
 }
 
 /**
- * @param {Array<{ label: string, bytes: number, tensors: number, rowElements?: number }>} models
+ * Each size in turn with the next: both files fit in the page cache together, and a slow minute falls on both.
+ *
+ * @param {string} fit
+ * @param {number[]} sizes ascending
  * @param {{ rounds: number, folder: string }} options
  */
-async function grow(models, { rounds, folder }) {
+async function growBySize(fit, sizes, options) {
+  const models = sizes.map((bytes) => ({
+    label: `${fit}, ${bytes / MEBIBYTE} MiB`,
+    fit,
+    bytes,
+    tensors: Math.max(4, bytes / (16 * MEBIBYTE)),
+  }))
+  /** @type {any[]} */
+  const figures = []
+  for (let i = 1; i < models.length; i++) {
+    const [smaller, larger] = await measure([models[i - 1], models[i]], options)
+    if (i === 1) figures.push(smaller)
+    figures.push({ ...larger, timesSmaller: larger.seconds / smaller.seconds })
+  }
+  return figures
+}
+
+/**
+ * @param {Array<{ label: string, fit: string, bytes: number, tensors: number, rowElements?: number }>} models
+ * @param {{ rounds: number, folder: string }} options
+ */
+async function measure(models, { rounds, folder }) {
   const output = join(folder, 'growth.q4k.apr')
   const paths = models.map((model, i) => {
     const path = join(folder, `growth-${i}.apr`)
@@ -47,10 +76,10 @@ async function grow(models, { rounds, folder }) {
   const reports = {}
   const timings = await interleave(
     Object.fromEntries(
-      models.map(({ label }, i) => [
+      models.map(({ label, fit }, i) => [
         label,
         async () => {
-          const report = await runJob(paths[i], output, { fit: 'minmax' })
+          const report = await runJob(paths[i], output, { fit })
           ;(reports[label] ??= []).push(report)
           return report.seconds
         },
@@ -59,10 +88,11 @@ async function grow(models, { rounds, folder }) {
     { rounds },
   )
   for (const path of [...paths, output]) rmSync(path)
-  return models.map(({ label, bytes, tensors }) => {
+  return models.map(({ label, fit, bytes, tensors }) => {
     const counted = reports[label].slice(1)
     return {
       label,
+      fit,
       bytes,
       tensors,
       seconds: timings[label].median,

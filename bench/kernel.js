@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createScalarKernel } from '../dist/quant/kernel.js'
 import { createSimdKernel } from '../dist/quant/simd.js'
-import { gaussianWeights } from './lib/gaussian.js'
+import { gaussianWeights, toHalfPrecision } from './lib/gaussian.js'
 import { interleave } from './lib/interleave.js'
 import { fitInPlace, fitMatrix, openKernelPool } from './lib/kernel-pool.js'
 import { openAprender } from './peers/aprender.js'
@@ -14,6 +14,8 @@ import { openLlamaPool } from './peers/llama-worker.js'
 const ROW_ELEMENTS = 4096
 /** 8 Mi weights: a tenth of a second for the fast kernels. */
 const ELEMENTS = 8 * 2 ** 20
+/** Kernels on a job's input, read from memory and written back: what the whole job is measured by. */
+export const FROM_F16 = 'apr-stream from F16'
 /** The scalar code gets a part of them, and its rate is scaled. */
 const SCALAR_PART = 1 / 16
 
@@ -22,6 +24,7 @@ const SCALAR_PART = 1 / 16
  */
 export async function benchKernels({ rounds, threads, note }) {
   const values = shared(gaussianWeights(ELEMENTS, 1))
+  const halves = shared(toHalfPrecision(values))
   const blocks = new Uint8Array((ELEMENTS / 256) * 144)
   const simd = createSimdKernel()
   const scalar = createScalarKernel()
@@ -33,6 +36,7 @@ export async function benchKernels({ rounds, threads, note }) {
   const llamaPool = await openLlamaPool({ matrices, rowElements: ROW_ELEMENTS })
   const aprender = await openAprender({ onUnavailable: note })
   const pool = await openKernelPool({ matrices })
+  const halfPool = await openKernelPool({ matrices: matrices.map(() => halves) })
   const folder = mkdtempSync(join(tmpdir(), 'apr-stream-bench-'))
   const valuesPath = join(folder, 'values.f32')
   writeFileSync(valuesPath, new Uint8Array(values.buffer))
@@ -60,9 +64,9 @@ export async function benchKernels({ rounds, threads, note }) {
       [`search, llama.cpp, ${all}`]: { run: () => llamaPool.run(), ...on('search', 'llama.cpp', threads) },
     }),
     'minmax, apr-stream SIMD': { run: () => fitInPlace(simd, values, 'minmax'), ...on('minmax', 'apr-stream', 1) },
-    'minmax, apr-stream SIMD, copied in and out': {
+    'minmax, apr-stream SIMD, from F32 in memory': {
       run: () => fitMatrix(simd, values, 'minmax', blocks),
-      ...on('minmax', 'apr-stream with copies', 1),
+      ...on('minmax', 'apr-stream from F32', 1),
     },
     ...(aprender && {
       'minmax, aprender-quant': {
@@ -71,11 +75,24 @@ export async function benchKernels({ rounds, threads, note }) {
       },
     }),
     [`minmax, apr-stream SIMD, ${all}`]: { run: () => pool.run('minmax'), ...on('minmax', 'apr-stream', threads) },
+    ...Object.fromEntries(
+      /** @type {const} */ (['search', 'minmax']).flatMap((fit) => [
+        [
+          `${fit}, apr-stream SIMD, from F16 in memory`,
+          { run: () => fitMatrix(simd, halves, fit, blocks), ...on(fit, FROM_F16, 1) },
+        ],
+        [
+          `${fit}, apr-stream SIMD, from F16 in memory, ${all}`,
+          { run: () => halfPool.run(fit), ...on(fit, FROM_F16, threads) },
+        ],
+      ]),
+    ),
   }
   const timings = await interleave(Object.fromEntries(Object.entries(variants).map(([name, { run }]) => [name, run])), {
     rounds,
   })
   await pool.close()
+  await halfPool.close()
   await llamaPool?.close()
   rmSync(folder, { recursive: true })
 
@@ -112,9 +129,14 @@ function on(fit, who, threads) {
   return { fit, who, threads, weights: ELEMENTS * threads }
 }
 
-/** Memory that worker threads get without a copy. @param {Float32Array} values */
+/**
+ * Memory that worker threads get without a copy.
+ *
+ * @template {Float32Array | Uint16Array} T
+ * @param {T} values
+ */
 function shared(values) {
-  const copy = new Float32Array(new SharedArrayBuffer(values.byteLength))
+  const copy = /** @type {T} */ (new /** @type {any} */ (values.constructor)(new SharedArrayBuffer(values.byteLength)))
   copy.set(values)
   return copy
 }

@@ -8,10 +8,12 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { barChart, lineChart } from './lib/chart.js'
 import { benchGrowth } from './growth.js'
-import { benchKernels } from './kernel.js'
+import { benchHandOver } from './hand-over.js'
+import { benchKernels, FROM_F16 } from './kernel.js'
 import { benchWholeJob } from './whole-job.js'
 
 const GIBIBYTE = 2 ** 30
+const inBytes = (/** @type {number} */ gibibytes) => gibibytes * GIBIBYTE
 
 const { values: flags } = parseArgs({
   options: {
@@ -30,27 +32,32 @@ try {
   printKernels(kernels)
   const kernelRates = Object.fromEntries(
     kernels.figures
-      .filter(({ who }) => who === 'apr-stream')
+      .filter(({ who }) => who === FROM_F16)
       .flatMap(({ fit, threads: used, weightsPerSecond }) => [[`${fit} ${used}`, weightsPerSecond]]),
   )
   const whole = await benchWholeJob({
     rounds,
     threads,
     folder,
-    bytes: flags.quick ? GIBIBYTE / 4 : GIBIBYTE,
+    bytes: inBytes(flags.quick ? 1 / 4 : 2),
     kernelRates,
     note,
   })
   printWhole(whole)
+  const handOver = await benchHandOver({ rounds })
+  printHandOver(handOver)
   const growth = await benchGrowth({
     rounds: Math.min(rounds, 3),
     folder,
-    sizes: (flags.quick ? [1 / 16, 1 / 8, 1 / 4] : [1 / 16, 1 / 2, 1, 2, 4, 8]).map((size) => size * GIBIBYTE),
-    singles: [(flags.quick ? 1 / 4 : 2) * GIBIBYTE],
+    sizes: {
+      minmax: (flags.quick ? [1 / 16, 1 / 8, 1 / 4] : [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8]).map(inBytes),
+      search: (flags.quick ? [1 / 16, 1 / 8] : [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2]).map(inBytes),
+    },
+    singles: [inBytes(flags.quick ? 1 / 4 : 2)],
     counts: flags.quick ? [10, 1_000, 10_000] : [10, 1_000, 10_000, 50_000],
   })
   printGrowth(growth)
-  save({ machine: machine(), kernels, whole, growth })
+  save({ machine: machine(), kernels, whole, handOver, growth })
 } finally {
   rmSync(folder, { recursive: true })
 }
@@ -100,14 +107,24 @@ function printWhole({ figures, inputBytes }) {
   )
 }
 
+/** @param {Awaited<ReturnType<typeof benchHandOver>>} figures */
+function printHandOver(figures) {
+  console.log('\nA record of 2 MiB to a thread and back')
+  table(
+    ['', 'us'],
+    figures.map(({ name, microseconds }) => [name, microseconds.toFixed(0)]),
+  )
+}
+
 /** @param {Awaited<ReturnType<typeof benchGrowth>>} growth */
 function printGrowth({ bySize, single, byCount }) {
-  console.log('\n3. Growth, fit minmax')
+  console.log('\n3. Growth')
   table(
-    ['', 's', 'us a tensor', 'peak MB', 'delay p99 ms'],
+    ['', 's', 'x half the size', 'us a tensor', 'peak MB', 'delay p99 ms'],
     [...bySize, ...single, ...byCount].map((figure) => [
       figure.label,
       figure.seconds.toFixed(2),
+      figure.timesSmaller?.toFixed(2) ?? '',
       figure.microsecondsPerTensor.toFixed(0),
       mega(figure.peakResidentBytes),
       figure.delayP99Milliseconds.toFixed(1),
@@ -125,7 +142,7 @@ function save(results) {
       title: 'Q4_K, fit search',
       unit: 'M weights/s',
       rows: results.kernels.figures
-        .filter((/** @type {any} */ { fit }) => fit === 'search')
+        .filter((/** @type {any} */ { fit, who }) => fit === 'search' && who !== FROM_F16)
         .map((/** @type {any} */ { name, weightsPerSecond, who }) => ({
           label: name.replace('search, ', ''),
           value: weightsPerSecond / 1e6,
@@ -139,15 +156,12 @@ function save(results) {
       title: 'Peak memory of a job, by size of the model',
       unit: 'MB',
       xUnit: 'GiB',
-      series: [
-        {
-          name: 'apr-stream',
-          points: results.growth.bySize.map((/** @type {any} */ { bytes, peakResidentBytes }) => [
-            bytes / GIBIBYTE,
-            peakResidentBytes / 1e6,
-          ]),
-        },
-      ],
+      series: ['search', 'minmax'].map((name) => ({
+        name,
+        points: results.growth.bySize
+          .filter((/** @type {any} */ { fit }) => fit === name)
+          .map((/** @type {any} */ { bytes, peakResidentBytes }) => [bytes / GIBIBYTE, peakResidentBytes / 1e6]),
+      })),
     }),
   )
   console.log('\nwritten: bench/results.json, docs/performance-kernels.svg, docs/performance-memory.svg')

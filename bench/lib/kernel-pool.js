@@ -7,8 +7,12 @@ import { Worker, isMainThread, parentPort, workerData } from 'node:worker_thread
 import { createSimdKernel } from '../../dist/quant/simd.js'
 import { quantizeRun } from '../../dist/quant/run.js'
 
+/** Elements that a job has in a record: 2 MiB of F16. */
+const RECORD_ELEMENTS = 2 ** 20
+
 /**
- * @param {{ matrices: Float32Array[] }} options One matrix of whole super-blocks for each thread.
+ * @param {{ matrices: Array<Float32Array | Uint16Array> }} options One matrix of whole super-blocks for each thread: F32,
+ *   which is fitted alone, or F16, which is read from memory, widened, fitted and written back.
  * @returns {Promise<{ weights: number, run: (fit: 'search' | 'minmax') => Promise<number>, close: () => Promise<void> }>}
  *   `run` resolves with the wall time in seconds.
  */
@@ -61,23 +65,31 @@ export function fitInPlace(kernel, values, fit) {
 }
 
 /**
- * Fits a matrix of whole super-blocks, copied in and out of the kernel's memory.
+ * Fits a matrix of whole super-blocks in memory, record by record: copied into the kernel's memory, widened where it is
+ * F16, fitted, and copied out.
  *
  * @param {import('../../dist/quant/kernel.js').Kernel} kernel
- * @param {Float32Array} values
+ * @param {Float32Array | Uint16Array} values
  * @param {'search' | 'minmax'} fit
  * @param {Uint8Array} blocks takes 144 bytes for each 256 values
  */
 export function fitMatrix(kernel, values, fit, blocks) {
-  const data = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
-  quantizeRun({ dtype: 'F32', data, elements: values.length, rowElements: values.length }, fit, kernel, blocks)
+  for (let start = 0; start < values.length; start += RECORD_ELEMENTS) {
+    const record = values.subarray(start, start + RECORD_ELEMENTS)
+    const data = new Uint8Array(record.buffer, record.byteOffset, record.byteLength)
+    const dtype = record instanceof Uint16Array ? 'F16' : 'F32'
+    const run = { dtype, data, elements: record.length, rowElements: record.length }
+    quantizeRun(run, fit, kernel, blocks.subarray((start / 256) * 144))
+  }
 }
 
-if (!isMainThread && workerData?.kernelValues instanceof Float32Array) {
-  const values = workerData.kernelValues
+const values = isMainThread ? undefined : workerData?.kernelValues
+if (values) {
   const kernel = createSimdKernel()
+  const blocks = new Uint8Array((values.length / 256) * 144)
   parentPort?.on('message', (fit) => {
-    fitInPlace(kernel, values, fit)
+    if (values instanceof Float32Array) fitInPlace(kernel, values, fit)
+    else fitMatrix(kernel, values, fit, blocks)
     parentPort?.postMessage('done')
   })
   parentPort?.postMessage('ready')

@@ -3,13 +3,15 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { interleave, summarize } from './lib/interleave.js'
 import { writeModel } from './lib/model.js'
-import { runJob } from './whole-job.js'
+import { COPY, runJob } from './whole-job.js'
 
 const MEBIBYTE = 2 ** 20
+/** 144 bytes for 256 weights of 2 bytes each. */
+const Q4K_OF_F16 = 144 / 512
 
 /**
  * @param {{ rounds: number, folder: string, sizes: Record<string, number[]>, singles: number[], counts: number[] }} options
- *   `sizes` by fit and `singles` in bytes, of models of many tensors and of one; `counts` numbers of tensors of 16 x 16
+ *   `sizes` by fit, or COPY, and `singles` in bytes, of models of many tensors and of one; `counts` numbers of tensors of 16 x 16
  */
 export async function benchGrowth({ rounds, folder, sizes, singles, counts }) {
   /** @type {any[]} */
@@ -76,10 +78,10 @@ async function measure(models, { rounds, folder }) {
   const reports = {}
   const timings = await interleave(
     Object.fromEntries(
-      models.map(({ label, fit }, i) => [
+      models.map(({ label, fit, bytes }, i) => [
         label,
         async () => {
-          const report = await runJob(paths[i], output, { fit })
+          const report = await runJob(paths[i], output, fit === COPY ? { copyBytes: bytes * Q4K_OF_F16 } : { fit })
           ;(reports[label] ??= []).push(report)
           return report.seconds
         },
@@ -87,7 +89,7 @@ async function measure(models, { rounds, folder }) {
     ),
     { rounds },
   )
-  for (const path of [...paths, output]) rmSync(path)
+  for (const path of [...paths, output]) rmSync(path, { force: true })
   return models.map(({ label, fit, bytes, tensors }) => {
     const counted = reports[label].slice(1)
     return {

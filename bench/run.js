@@ -10,7 +10,7 @@ import { barChart, lineChart } from './lib/chart.js'
 import { benchGrowth } from './growth.js'
 import { benchHandOver } from './hand-over.js'
 import { benchKernels, FROM_F16 } from './kernel.js'
-import { benchWholeJob } from './whole-job.js'
+import { benchWholeJob, COPY } from './whole-job.js'
 
 const GIBIBYTE = 2 ** 30
 const inBytes = (/** @type {number} */ gibibytes) => gibibytes * GIBIBYTE
@@ -51,6 +51,7 @@ try {
     folder,
     sizes: {
       minmax: (flags.quick ? [1 / 16, 1 / 8, 1 / 4] : [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8]).map(inBytes),
+      [COPY]: (flags.quick ? [] : [1, 2, 4, 8]).map(inBytes),
       search: (flags.quick ? [1 / 16, 1 / 8] : [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2]).map(inBytes),
     },
     singles: [inBytes(flags.quick ? 1 / 4 : 2)],

@@ -8,7 +8,8 @@ import { measureProcess } from './lib/process.js'
 import { openAprConvert } from './peers/apr-convert.js'
 
 const JOB = fileURLToPath(new URL('lib/job.js', import.meta.url))
-const COPY = 'read and write only'
+/** The bound: a job that reads the input and writes as many bytes as the output has. */
+export const COPY = 'read and write only'
 /** Linux: writing 3 here empties the page cache. Root only. */
 const DROP_CACHES = '/proc/sys/vm/drop_caches'
 

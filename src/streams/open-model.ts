@@ -61,7 +61,7 @@ export async function openInput(input: string | ByteSource): Promise<OpenInput> 
 }
 
 /** Bytes of the index that are read at once. */
-const INDEX_CHUNK_BYTES = 256 * 1024
+const INDEX_CHUNK_BYTES = 64 * 1024
 
 /**
  * @throws AprError for every rule of the format that header, metadata and index can break, with the name of the source

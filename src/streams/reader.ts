@@ -17,7 +17,7 @@ import { bridge, QUEUE_BYTES, recordBytes as queuedBytes, type Done, type Tensor
 const GAP_CHUNK_BYTES = 64 * 1024
 
 /** Windows of the stages that hold the reader's buffers, its own among them: fewer, and buffers are made and freed. */
-const POOL_WINDOWS = 4
+const POOL_WINDOWS = 3
 
 /** Milliseconds after which the event loop gets a turn. */
 const MAX_BUSY_MS = 4

@@ -139,9 +139,9 @@ async function prepare(opened: OpenInput, output: string, options: QuantizeOptio
   const planned = planJob(quantized, source, { ...options, mode: mode ?? 'auto' })
   await turn()
   if (options.spaceCheck !== false) await checkSpace(output, planned.outputBytes)
-  const { overwrite = false, resume = false } = options
+  const { overwrite = false, resume = false, signal } = options
   const job = planned.mode === 'stream' ? jobName(source, quantized.model, options) : undefined
-  const target = await OutputFile.create(output, { overwrite, resume, job, origin: open.model.origin })
+  const target = await OutputFile.create(output, { overwrite, resume, job, signal, origin: open.model.origin })
   return { opened, target, options, planned }
 }
 

@@ -247,6 +247,30 @@ void test('a process that is killed while it proves what it found leaves that fo
   t.ok(report.resumedTensors >= count, `${report.resumedTensors} tensors, ${count} before`)
 })
 
+void test('a run that is ended while it proves what it found ends at once, and leaves that for the next', async (t) => {
+  const job = await interrupted(t)
+  const { input, output } = job
+  const left = contents(job.folder)
+  const count = notes(output).length
+  const held = holdings()
+  for (const at of [1, 2, count]) {
+    const controller = new AbortController()
+    let reads = 0
+    const resumed = intercept(
+      (call, perform) => {
+        if (call.name === 'read' && call.path.endsWith('.partial') && ++reads === at) controller.abort()
+        return perform()
+      },
+      () => quantize(input, output, { ...OPTIONS, resume: true, signal: controller.signal }),
+    )
+    await t.rejects(resumed, { name: 'AbortError' })
+    t.equal(reads, at, `nothing is read after read ${at}`)
+    t.same(contents(job.folder), left, 'all is as it was')
+    t.equal(holdings().descriptors, held.descriptors)
+  }
+  t.equal((await resume(t, job, job.expected)).resumedTensors, count)
+})
+
 void test('what a living process has left with `resume` may be taken up by another', async (t) => {
   const job = await interrupted(t)
   const child = await spawnJob(job.input, job.output, { ...OPTIONS, resume: true }).ended

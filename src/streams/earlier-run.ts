@@ -22,7 +22,7 @@ export async function openPartial(
 ): Promise<Start> {
   let restartReason: string | undefined
   if (inherited && options.resume) {
-    const found = await proveEntries(path, inherited, options.job)
+    const found = await proveEntries(path, inherited, options)
     if (typeof found !== 'string') return { ...found, restartReason: undefined }
     restartReason = found
   }
@@ -46,7 +46,7 @@ export async function openPartial(
 async function proveEntries(
   path: string,
   inherited: readonly string[],
-  job: string | undefined,
+  { job, signal }: OutputOptions,
 ): Promise<Pick<Start, 'partial' | 'entries'> | string> {
   const journal = parseJournal(inherited)
   if (job === undefined || journal.job === undefined) return 'the partial file cannot be told to be of the same job'
@@ -57,7 +57,7 @@ async function proveEntries(
   if (found.nlink > 1n) return 'the partial file is another name of a finished one'
   const partial = await PositionedFile.open(partialPath(path), 'r+')
   try {
-    const damaged = await findDamaged(partial, journal.entries)
+    const damaged = await findDamaged(partial, journal.entries, signal)
     if (damaged === undefined) return { partial, entries: journal.entries }
     await partial.close()
     return `the partial file is damaged in tensor ${damaged.name}`
@@ -70,11 +70,13 @@ async function proveEntries(
 async function findDamaged(
   partial: PositionedFile,
   entries: readonly JournalEntry[],
+  signal: AbortSignal | undefined,
 ): Promise<JournalEntry | undefined> {
   const chunk = new Uint8Array(CHUNK_BYTES)
   for (const entry of entries) {
     let found = 0
     for (let done = 0; done < entry.size; done += chunk.length) {
+      signal?.throwIfAborted()
       const part = chunk.subarray(0, Math.min(chunk.length, entry.size - done))
       found = crc32(part.subarray(0, await partial.read(part, entry.position + done)), found)
     }

@@ -32,6 +32,8 @@ export interface OutputOptions {
   readonly resume?: boolean | undefined
   /** The input: an output that is the same file is refused. */
   readonly origin?: FileIdentity | undefined
+  /** Ends the proof of what an earlier run has left, which reads all of it. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /** How file systems without hard links say so. */
@@ -70,7 +72,7 @@ export class OutputFile {
    * Claims the output and opens its partial file.
    * @throws AprError `APR_EXISTS` when the output exists and may not be replaced, or a partial file stands there that
    *   is none of ours; `APR_BUSY` when another process is writing it
-   * @throws the file system's own errors
+   * @throws the file system's own errors; the signal's reason
    */
   static async create(path: string, options: OutputOptions): Promise<OutputFile> {
     const target = await followLink(path)

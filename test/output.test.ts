@@ -6,6 +6,7 @@ import {
   linkSync,
   lstatSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -209,6 +210,23 @@ void test('a link at the output stays, and the file it leads to is replaced', as
     t.ok(lstatSync(link).isSymbolicLink(), 'the link stays')
     t.equal((await verify(target)).ok, true, 'its target is the new file')
     t.same([filesIn(folder), filesIn(join(folder, 'real'))], [['link.apr', 'real'], ['target.apr']])
+  }
+})
+
+void test('a link that leads nowhere is refused, and stays', async (t) => {
+  const folder = t.testdir()
+  const link = join(folder, 'link.apr')
+  for (const target of ['nowhere.apr', join('missing', 'nowhere.apr'), 'link.apr.partial']) {
+    symlinkSync(target, link)
+    for (const [name, job] of Object.entries(JOBS)) {
+      for (const overwrite of [false, true]) {
+        const expected = { code: 'APR_EXISTS', message: /found a link that leads nowhere/ }
+        await t.rejects(job(new MemorySource(SMALL), link, { overwrite }), expected, `${name}, to ${target}`)
+        t.same(filesIn(folder), ['link.apr'])
+        t.ok(lstatSync(link).isSymbolicLink(), 'the link stays')
+      }
+    }
+    rmSync(link)
   }
 })
 

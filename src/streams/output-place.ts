@@ -51,13 +51,33 @@ export async function statOrUndefined(path: string): Promise<BigIntStats | undef
   }
 }
 
-/** A link at the output's place stays, and the file it leads to is the output. */
+/**
+ * A link at the output's place stays, and the file it leads to is the output.
+ * @throws AprError `APR_EXISTS` for a link that leads nowhere: the file could not take its place in the end
+ */
 export async function followLink(path: string): Promise<string> {
   try {
     return await fs.realpath(path)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    return join(await fs.realpath(dirname(resolve(path))), basename(path))
+  }
+  const place = join(await fs.realpath(dirname(resolve(path))), basename(path))
+  if (await isLink(place)) {
+    throw new AprError(
+      'APR_EXISTS',
+      'expected no file at the output, found a link that leads nowhere; remove it, or make what it leads to',
+      { file: path },
+    )
+  }
+  return place
+}
+
+async function isLink(path: string): Promise<boolean> {
+  try {
+    return (await fs.lstat(path)).isSymbolicLink()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    throw error
   }
 }
 

@@ -29,9 +29,12 @@ export const QUANTIZE_OPTIONS = [
 ]
 
 const DEFAULT_THRESHOLD = 4 * 1024 ** 3
-/** What Node itself takes with this package loaded, and a worker thread with its records: measured. */
-const BASE_BYTES = 80e6
+/** What Node itself takes with this package and records on their way, and a worker thread with its own: measured. */
+const BASE_BYTES = 90e6
 const THREAD_BYTES = 20e6
+/** What the entries of a tensor take, and how often a byte of metadata is there: as text and bytes, before and after. */
+const TENSOR_BYTES = 2500
+const METADATA_COPIES = 20
 
 /** @throws AprError `APR_BAD_OPTION` */
 export function resolveMode(inputBytes: number, { mode = 'auto', threshold }: ModeOptions): Mode {
@@ -40,10 +43,20 @@ export function resolveMode(inputBytes: number, { mode = 'auto', threshold }: Mo
   return inputBytes < checkThreshold(threshold) ? 'memory' : 'stream'
 }
 
+/** What the memory of a job follows. */
+export interface JobSize {
+  readonly inputBytes: number
+  readonly outputBytes: number
+  readonly tensors: number
+  readonly metadataBytes: number
+  readonly threads: number
+}
+
 /** Peak resident memory of the process, in bytes: an estimate. */
-export function estimateMemory(mode: Mode, inputBytes: number, outputBytes: number, threads: number): number {
-  const process = BASE_BYTES + threads * THREAD_BYTES
-  return mode === 'stream' ? process : process + Math.max(inputBytes, outputBytes)
+export function estimateMemory(mode: Mode, job: JobSize): number {
+  const process =
+    BASE_BYTES + job.threads * THREAD_BYTES + job.tensors * TENSOR_BYTES + job.metadataBytes * METADATA_COPIES
+  return mode === 'stream' ? process : process + Math.max(job.inputBytes, job.outputBytes)
 }
 
 /**

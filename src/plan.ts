@@ -117,12 +117,13 @@ export function planJob(
     kept: decisions.length - selected,
     reasons: countReasons(decisions),
     mode,
-    peakMemoryBytes: estimateMemory(
-      mode,
-      source.size,
+    peakMemoryBytes: estimateMemory(mode, {
+      inputBytes: source.size,
       outputBytes,
-      threadsFor(elements, options.fit ?? 'search', options.threads),
-    ),
+      tensors: decisions.length,
+      metadataBytes: quantized.metadataBytes,
+      threads: threadsFor(elements, options.fit ?? 'search', options.threads),
+    }),
     inputDTypes: census(decisions.map(({ from }) => from)),
     outputDTypes: census(decisions.map(({ to }) => to)),
     warnings: warningsFor(decisions),

@@ -6,9 +6,9 @@ import { randomFillSync } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
-import { crc32 } from 'node:zlib'
 import type { Test } from 'tap'
 import type { ByteSource, DType, TensorInfo } from 'apr-stream'
+import { buildApr, DTYPE_IDS } from './apr-file.js'
 
 /** A real model: 15 tensors, F32. */
 export const SAMPLE = fileURLToPath(new URL('../../examples/models/silero-vad.apr', import.meta.url))
@@ -37,68 +37,18 @@ export interface StoredModel {
   readonly reserved: Uint8Array
 }
 
+type ModelFields = Pick<StoredModel, 'tensors'> & Partial<StoredModel>
+
 export const FLAG_QUANTIZED = 0x0020
 export const FLAG_ROW_MAJOR = 0x0400
 
-const DTYPE_IDS: Record<DType, number> = {
-  F32: 0,
-  F16: 1,
-  F64: 3,
-  I32: 4,
-  I64: 5,
-  I8: 6,
-  U8: 7,
-  Q4_K: 12,
-  Q6_K: 14,
-  BF16: 30,
-  APR_Q4: 128,
-  APR_Q8: 129,
-}
-const DTYPES = new Map(Object.entries(DTYPE_IDS).map(([dtype, id]) => [id, dtype as DType]))
-
-const padded = (size: number): number => Math.ceil(size / 64) * 64
+const DTYPES = new Map<number, DType>(Object.entries(DTYPE_IDS).map(([dtype, id]) => [id, dtype as DType]))
 
 /** The canonical file of a model. */
-export function modelBytes({ tensors, ...rest }: Pick<StoredModel, 'tensors'> & Partial<StoredModel>): Buffer {
-  const { metadata = '{}', flags = FLAG_ROW_MAJOR, minorVersion = 0, reserved = new Uint8Array(20) } = rest
+export function modelBytes({ tensors, minorVersion = 0, ...rest }: ModelFields): Buffer {
   const sorted = [...tensors].sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)))
-  const text = Buffer.from(metadata)
-  let dataBytes = 0
-  const index = sorted.map(({ name, dtype, shape, bytes }) => {
-    const nameBytes = Buffer.from(name)
-    const entry = Buffer.alloc(2 + nameBytes.length + 2 + 8 * shape.length + 16)
-    entry.writeUInt16LE(nameBytes.length, 0)
-    nameBytes.copy(entry, 2)
-    const end = 2 + nameBytes.length
-    entry.writeUInt8(DTYPE_IDS[dtype], end)
-    entry.writeUInt8(shape.length, end + 1)
-    ;[...shape, dataBytes, bytes.length].forEach((value, i) => entry.writeBigUInt64LE(BigInt(value), end + 2 + 8 * i))
-    dataBytes += padded(bytes.length)
-    return entry
-  })
-  const indexOffset = padded(64 + text.length)
-  const dataOffset = padded(indexOffset + Buffer.concat(index).length)
-  const file = Buffer.alloc(dataOffset + dataBytes + 4)
-  file.write('APR\0', 'latin1')
-  file.writeUInt8(2, 4)
-  file.writeUInt8(minorVersion, 5)
-  file.writeUInt16LE(flags, 6)
-  file.writeUInt32LE(sorted.length, 8)
-  file.writeBigUInt64LE(64n, 12)
-  file.writeUInt32LE(text.length, 20)
-  file.writeBigUInt64LE(BigInt(indexOffset), 24)
-  file.writeBigUInt64LE(BigInt(dataOffset), 32)
-  file.set(reserved, 44)
-  file.writeUInt32LE(crc32(Buffer.concat([file.subarray(0, 40), file.subarray(44, 64)])), 40)
-  text.copy(file, 64)
-  Buffer.concat(index).copy(file, indexOffset)
-  let position = dataOffset
-  for (const { bytes } of sorted) {
-    file.set(bytes, position)
-    position += padded(bytes.length)
-  }
-  file.writeUInt32LE(crc32(file.subarray(0, -4)), file.length - 4)
-  return file
+  const entries = sorted.map(({ name, dtype, shape, bytes }) => ({ name, dtype, shape, data: bytes }))
+  return buildApr({ metadata: '{}', flags: FLAG_ROW_MAJOR, ...rest, minor: minorVersion, tensors: entries })
 }
 
 /** What a file holds; nothing is checked. */

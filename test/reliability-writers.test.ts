@@ -86,8 +86,20 @@ void test('two jobs of one process: one writes, the other is refused', async (t)
   const folder = t.testdir({ real: {}, link: t.fixture('symlink', 'real') })
   const paths = ['real', 'link', 'real/../link'].map((name) => join(folder, name, 'out.apr'))
   for (const form of ['stream', 'memory'] as const) {
-    const jobs = paths.map((path) => quantize(SAMPLE, path, { ...OPTIONS, mode: form, overwrite: form === 'memory' }))
-    const results = await Promise.allSettled(jobs)
+    let settled = 0
+    const results = await intercept(
+      async ({ label }, perform) => {
+        // The one that writes waits for the others: they all want the output at the same time.
+        if (label === 'fsync out.apr.partial') await until(() => settled >= paths.length - 1)
+        return await perform()
+      },
+      () =>
+        Promise.allSettled(
+          paths.map((path) =>
+            quantize(SAMPLE, path, { ...OPTIONS, mode: form, overwrite: form === 'memory' }).finally(() => settled++),
+          ),
+        ),
+    )
     t.same(results.filter(({ status }) => status === 'fulfilled').length, 1, 'through whatever path')
     for (const result of results) if (result.status === 'rejected') t.match(result.reason, { code: 'APR_BUSY' })
     t.same(filesIn(join(folder, 'real')), ['out.apr'])

@@ -13,6 +13,6 @@ declare namespace WebAssembly {
     readonly exports: object
   }
   interface Global {
-    readonly value: unknown
+    readonly value: number
   }
 }

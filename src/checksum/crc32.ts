@@ -2,8 +2,8 @@
  * CRC-32 (IEEE 802.3, as in zip, gzip and zlib) near the speed of memory: WebAssembly folds long data, zlib does the rest.
  * Two to three times as fast as zlib alone, see docs/performance.md.
  */
-import { readFileSync } from 'node:fs'
 import { crc32 as zlibCrc32 } from 'node:zlib'
+import { compileModule, instantiate } from '../wasm.js'
 import { multiply, powerOfX } from './combine.js'
 
 /** What the module exports: addresses in its memory, and the steps of folding. See `assembly/index.ts`. */
@@ -11,6 +11,7 @@ interface FolderExports {
   readonly DATA: WebAssembly.Global
   readonly DATA_BYTES: WebAssembly.Global
   readonly STATE_BYTES: WebAssembly.Global
+  readonly MEMORY_BYTES: WebAssembly.Global
   begin(): void
   fold(bytes: number): void
   end(): void
@@ -44,13 +45,11 @@ let folder: Folder | undefined
 
 /** One a thread: its memory is 320 KiB. */
 function createFolder(): Folder {
-  const bytes = readFileSync(new URL('./crc32.wasm', import.meta.url))
-  const memory = new WebAssembly.Memory({ initial: MEMORY_PAGES })
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } })
-  const exports = instance.exports as FolderExports
+  const module = compileModule(new URL('./crc32.wasm', import.meta.url))
+  const { exports, memory } = instantiate<FolderExports>(module, MEMORY_PAGES)
   const { DATA, DATA_BYTES, STATE_BYTES } = exports
-  const data = new Uint8Array(memory.buffer, DATA.value as number, DATA_BYTES.value as number)
-  const rest = data.subarray(0, STATE_BYTES.value as number)
+  const data = new Uint8Array(memory, DATA.value, DATA_BYTES.value)
+  const rest = data.subarray(0, STATE_BYTES.value)
   // x has the order 2^32 - 1.
   return { exports, data, rest, unshift: powerOfX(2 ** 32 - 1 - 8 * rest.length) }
 }

@@ -2,8 +2,8 @@
  * The SIMD kernel: WebAssembly, compiled from `assembly/` when the package is built. Four sub-blocks are fitted side by
  * side, one a lane, so that every lane keeps the scalar order of operations and so the scalar bytes.
  */
-import { readFileSync } from 'node:fs'
 import { SUPER_BLOCK_ELEMENTS } from '../tensor.js'
+import { compileModule, instantiate } from '../wasm.js'
 import type { Kernel } from './kernel.js'
 import { Q4K_BLOCK_BYTES } from './q4k-block.js'
 
@@ -22,33 +22,28 @@ interface KernelExports {
   widenBF16(source: number, target: number, count: number): void
 }
 
-const PAGE_BYTES = 64 * 1024
 /** Pages of memory that the module asks for; its addresses are fixed when it is compiled. */
 const MEMORY_PAGES = 7
 
 let compiled: WebAssembly.Module | undefined
 
-/** The module, compiled once a process. It can be sent to other threads, which then share the machine code. */
+/** The module, compiled once a process. */
 export function kernelModule(): WebAssembly.Module {
-  compiled ??= new WebAssembly.Module(readFileSync(new URL('./kernel.wasm', import.meta.url)))
+  compiled ??= compileModule(new URL('./kernel.wasm', import.meta.url))
   return compiled
 }
 
 /** A kernel with a memory of its own, 448 KiB: one a thread. */
 export function createSimdKernel(module: WebAssembly.Module = kernelModule()): Kernel {
-  const memory = new WebAssembly.Memory({ initial: MEMORY_PAGES })
-  const instance = new WebAssembly.Instance(module, { env: { memory } })
-  const exports = instance.exports as unknown as KernelExports
-  const address = (global: WebAssembly.Global): number => global.value as number
-  if (address(exports.MEMORY_BYTES) > MEMORY_PAGES * PAGE_BYTES) throw new Error('the kernel needs more memory')
-
-  const maxBlocks = address(exports.MAX_BLOCKS)
+  const { exports, memory } = instantiate<KernelExports>(module, MEMORY_PAGES)
+  const { INPUT, OUTPUT, RAW } = exports
+  const maxBlocks = exports.MAX_BLOCKS.value
   const elements = maxBlocks * SUPER_BLOCK_ELEMENTS
-  const raw = new Uint8Array(memory.buffer, address(exports.RAW), elements * 2)
+  const raw = new Uint8Array(memory, RAW.value, elements * 2)
   return {
     maxBlocks,
-    input: new Float32Array(memory.buffer, address(exports.INPUT), elements),
-    output: new Uint8Array(memory.buffer, address(exports.OUTPUT), maxBlocks * Q4K_BLOCK_BYTES),
+    input: new Float32Array(memory, INPUT.value, elements),
+    output: new Uint8Array(memory, OUTPUT.value, maxBlocks * Q4K_BLOCK_BYTES),
     widen(dtype, bytes, start, count) {
       raw.set(bytes.subarray(0, count * 2))
       if (dtype === 'F16') exports.widenF16(0, start, count)

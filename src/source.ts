@@ -1,7 +1,7 @@
 /** Where bytes come from: random access to one input. A path is opened into a ByteSource; anything else can be one. */
-import type { BigIntStats } from 'node:fs'
 import fs from 'fs-extra'
-import { AprError, locateSystemError } from './errors.js'
+import { AprError } from './errors.js'
+import { PositionedFile } from './streams/positioned-file.js'
 import type { FileIdentity } from './tensor.js'
 
 /** Random access to one input of fixed size. Reads may overlap in time. */
@@ -52,57 +52,35 @@ export function checkSource(source: unknown): void {
  * @throws AprError `APR_UNSUPPORTED` for a pipe, socket or device
  */
 export async function openFile(path: string): Promise<ByteSource> {
-  const descriptor = await fs.open(path, 'r')
+  const file = await PositionedFile.open(path, 'r')
   try {
-    const opened = await statOpen(descriptor, path)
+    const opened = await file.stat()
     checkRegularFile(opened, path)
     const size = Number(opened.size)
-    const readSome = async (target: Uint8Array, position: number): Promise<number> => {
-      try {
-        return (await fs.read(descriptor, target, 0, target.length, position)).bytesRead
-      } catch (error) {
-        throw locateSystemError(error, path, position)
-      }
-    }
     return {
       name: path,
       size,
       version: [opened.dev, opened.ino, opened.size, opened.mtimeNs].join(':'),
       identity: { device: opened.dev, inode: opened.ino },
       async read(target, position) {
-        for (let done = 0; done < target.length;) {
-          const bytesRead = await readSome(target.subarray(done), position + done)
-          if (bytesRead === 0) throw changed(path, `a file of ${size} bytes`, `its end at byte ${position + done}`)
-          done += bytesRead
+        const found = await file.read(target, position)
+        if (found < target.length) {
+          throw changed(path, `a file of ${size} bytes`, `its end at byte ${position + found}`)
         }
       },
       async checkUnchanged() {
-        const now = await statOpen(descriptor, path)
+        const now = await file.stat()
         if (now.size !== opened.size) throw changed(path, `${opened.size} bytes`, `${now.size} bytes`)
         if (now.mtimeNs !== opened.mtimeNs) throw changed(path, 'its time of change to stay', 'a newer one')
         const atPath = await fs.stat(path, { bigint: true })
         if (atPath.ino !== opened.ino || atPath.dev !== opened.dev)
           throw changed(path, 'the same file', 'another one in its place')
       },
-      async close() {
-        try {
-          await fs.close(descriptor)
-        } catch (error) {
-          throw locateSystemError(error, path, undefined)
-        }
-      },
+      close: () => file.close(),
     }
   } catch (error) {
-    await fs.close(descriptor)
+    await file.close()
     throw error
-  }
-}
-
-async function statOpen(descriptor: number, path: string): Promise<BigIntStats> {
-  try {
-    return await fs.fstat(descriptor, { bigint: true })
-  } catch (error) {
-    throw locateSystemError(error, path, undefined)
   }
 }
 

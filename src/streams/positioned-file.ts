@@ -33,15 +33,15 @@ export class PositionedFile {
 
   /** Fills `target` with the bytes at `position`. Returns how many there were: fewer at the end of the file. */
   async read(target: Uint8Array, position: number): Promise<number> {
-    return await this.#located(position, async (descriptor) => {
-      let done = 0
-      while (done < target.length) {
-        const { bytesRead } = await fs.read(descriptor, target, done, target.length - done, position + done)
-        if (bytesRead === 0) break
-        done += bytesRead
-      }
-      return done
-    })
+    let done = 0
+    while (done < target.length) {
+      const { bytesRead } = await this.#located(position + done, (descriptor) =>
+        fs.read(descriptor, target, done, target.length - done, position + done),
+      )
+      if (bytesRead === 0) break
+      done += bytesRead
+    }
+    return done
   }
 
   /** Cuts or extends the file to `size` bytes. */

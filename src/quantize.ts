@@ -21,6 +21,7 @@ import { openInput, type OpenInput } from './streams/open-model.js'
 import { readOpened } from './streams/reader.js'
 import { OutputFile, partialBytes } from './streams/output-file.js'
 import { skipRecords, tapRecords } from './streams/stages.js'
+import type { TensorTransform } from './streams/streamx.js'
 import { collect, writeWhole } from './streams/whole.js'
 import { writeOpened } from './streams/writer.js'
 import type { AprModel, TensorRecord } from './tensor.js'
@@ -165,7 +166,7 @@ async function quantizeStreaming({ opened, target, options, planned }: Job): Pro
     [
       readOpened(opened, options),
       // Only the stages that have something to do: each holds a record or two.
-      ...(onProgress ? [tapRecords(reporter(planned, onProgress))] : []),
+      ...progressStage(planned, onProgress),
       // Every byte of the input is read and checked, also of tensors that are done.
       ...(resumed.size > 0 ? [skipRecords(({ name }) => resumed.has(name))] : []),
       quantizeStage(options),
@@ -177,13 +178,13 @@ async function quantizeStreaming({ opened, target, options, planned }: Job): Pro
 
 /** All in memory: everything is read, then everything is quantized, then the file is written from front to back. */
 async function quantizeInMemory({ opened, target, options, planned }: Job): Promise<void> {
-  const { signal } = options
+  const { onProgress, signal } = options
   try {
     const source: TensorRecord[] = []
     await run([readOpened(opened, options), collect(source)], signal)
-    const progress = tapRecords(reporter(planned, options.onProgress))
+    const progress = progressStage(planned, onProgress)
     const quantized: TensorRecord[] = []
-    await run([Readable.from(taken(source)), progress, quantizeStage(options), collect(quantized)], signal)
+    await run([Readable.from(taken(source)), ...progress, quantizeStage(options), collect(quantized)], signal)
     await writeWhole(target, quantized, signal)
   } finally {
     await target.discard()
@@ -219,17 +220,19 @@ async function checkSpace(output: string, needed: number): Promise<void> {
   }
 }
 
-function reporter(
-  { tensors, decisions }: { tensors: number; decisions: readonly { inputBytes: number }[] },
+/** The stage that reports, where somebody wants to know. */
+function progressStage(
+  { tensors, decisions }: Pick<Plan, 'tensors' | 'decisions'>,
   onProgress: QuantizeOptions['onProgress'],
-): (record: TensorRecord) => void {
-  if (onProgress === undefined) return () => undefined
+): TensorTransform[] {
+  if (onProgress === undefined) return []
   const totalBytes = decisions.reduce((sum, { inputBytes }) => sum + inputBytes, 0)
   let bytes = 0
   let done = 0
-  return ({ name, offset, data, size }) => {
+  const report = ({ name, offset, data, size }: TensorRecord): void => {
     bytes += data.length
     if (offset + data.length === size) done++
     onProgress({ bytes, totalBytes, tensors: done, totalTensors: tensors, tensor: name })
   }
+  return [tapRecords(report)]
 }

@@ -51,7 +51,7 @@ export async function claim(path: string): Promise<Claim> {
 /** Adds to a new claim what dead processes had written: their claims stand beside it, each under its process's number. */
 async function inherit(claim: Claim): Promise<Claim> {
   const { path, file, size } = claim
-  const asides: string[] = []
+  const asides: { path: string; lines: readonly string[] }[] = []
   try {
     const name = `${basename(path)}.`
     const { ino: mine } = await file.stat()
@@ -61,14 +61,15 @@ async function inherit(claim: Claim): Promise<Claim> {
       const read = await readClaim(aside, 0)
       // Another process may just be looking at a claim that it moved: ours, or a living one's.
       if (read === undefined || read.inode === mine) continue
-      if (!read.owner || read.owner.pid === process.pid || !(await isAlive(read.owner, path))) asides.push(aside)
+      if (!read.owner || read.owner.pid === process.pid || !(await isAlive(read.owner, path))) {
+        asides.push({ path: aside, lines: read.lines })
+      }
     }
     if (asides.length === 0) return claim
-    const claims = await Promise.all(asides.map((aside) => readClaim(aside, 0)))
     // The one that says most: of several, the others were killed while they took it over.
-    const lines = claims.map((read) => read?.lines ?? []).sort((a, b) => b.length - a.length)[0] ?? []
+    const { lines } = asides.reduce((most, aside) => (aside.lines.length > most.lines.length ? aside : most))
     await file.write(Buffer.from(lines.join('\n')), size)
-    for (const aside of asides) await fs.remove(aside)
+    for (const aside of asides) await fs.remove(aside.path)
     return { ...claim, inherited: lines }
   } catch (error) {
     await unclaim(claim, asides.length > 0)

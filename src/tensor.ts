@@ -69,11 +69,6 @@ export function isKQuant(dtype: DType): dtype is 'Q4_K' | 'Q6_K' {
   return dtype in SUPER_BLOCK_BYTES
 }
 
-/** Whether the dtype holds integers. */
-export function isInteger(dtype: DType): boolean {
-  return dtype === 'I32' || dtype === 'I64' || dtype === 'I8' || dtype === 'U8'
-}
-
 /** Bytes of one super-block of a K-quant. */
 export function superBlockBytes(dtype: 'Q4_K' | 'Q6_K'): number {
   return SUPER_BLOCK_BYTES[dtype]

@@ -53,7 +53,7 @@ export function packBlock(block: Q4KBlock, target: Uint8Array, start: number): v
 }
 
 /** Scale and min of sub-block `j` of the super-block at `start`, 6 bits each. */
-export function unpackScale(bytes: Uint8Array, start: number, j: number): { scale: number; min: number } {
+function unpackScale(bytes: Uint8Array, start: number, j: number): { scale: number; min: number } {
   const packed = start + SCALES_OFFSET
   const at = (index: number): number => bytes[packed + index] ?? 0
   if (j < 4) return { scale: at(j) & 63, min: at(j + 4) & 63 }

@@ -12,7 +12,7 @@ const owners = new WeakMap<Uint8Array, BufferPool>()
 
 /** Buffers come in powers of two from here on, plus room for the padding behind a tensor. */
 const MIN_CLASS_BYTES = 64 * 1024
-export const SLACK_BYTES = 64
+const SLACK_BYTES = 64
 
 export class BufferPool {
   readonly #maxFreeBytes: number

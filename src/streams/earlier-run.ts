@@ -1,6 +1,6 @@
 /** What an earlier run has left of an output: whether it can be gone on with, and if not, why. */
-import { crc32 } from '../checksum/crc32.js'
 import fs from 'fs-extra'
+import { crc32 } from '../checksum/crc32.js'
 import { AprError } from '../errors.js'
 import { parseJournal, type JournalEntry } from './journal.js'
 import type { OutputOptions } from './output-file.js'

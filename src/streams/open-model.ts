@@ -66,7 +66,7 @@ const INDEX_CHUNK_BYTES = 64 * 1024
 /**
  * @throws AprError for every rule of the format that header, metadata and index can break, with the name of the source
  */
-export async function openModel(source: ByteSource): Promise<OpenModel> {
+async function openModel(source: ByteSource): Promise<OpenModel> {
   try {
     return await readModel(source)
   } catch (error) {

@@ -77,9 +77,9 @@ export interface ReaderOptions {
 }
 
 export const READER_OPTIONS = ['recordBytes', 'highWaterMark']
-export const DEFAULT_RECORD_BYTES = 2 * 1024 * 1024
+const DEFAULT_RECORD_BYTES = 2 * 1024 * 1024
 /** Four records: as many as Node reads at once. */
-export const DEFAULT_READ_AHEAD_BYTES = 8 * 1024 * 1024
+const DEFAULT_READ_AHEAD_BYTES = 8 * 1024 * 1024
 
 /** @throws AprError `APR_BAD_OPTION` */
 export function checkReaderOptions(options: ReaderOptions): Required<ReaderOptions> {

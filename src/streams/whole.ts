@@ -1,9 +1,9 @@
 /** The other way to write a file: all records are there, and it is written from front to back. */
 import { Writable } from 'node:stream'
 import { crc32 } from '../checksum/crc32.js'
+import { AprError } from '../errors.js'
 import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
 import { encodeHead, layoutModel } from '../formats/apr/layout.js'
-import { AprError } from '../errors.js'
 import type { TensorRecord } from '../tensor.js'
 import type { OutputFile } from './output-file.js'
 

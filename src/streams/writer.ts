@@ -1,8 +1,8 @@
-import { crc32 } from '../checksum/crc32.js'
 import { getStreamError, Writable } from 'streamx'
+import { appendZerosCrc32, combineCrc32 } from '../checksum/combine.js'
+import { crc32 } from '../checksum/crc32.js'
 import { AprError } from '../errors.js'
 import { turn } from '../event-loop.js'
-import { appendZerosCrc32, combineCrc32 } from '../checksum/combine.js'
 import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
 import { encodeHead, layoutModel, type Layout } from '../formats/apr/layout.js'
 import { checkTensor, type IndexEntry } from '../formats/apr/tensor-index.js'
@@ -21,7 +21,7 @@ export interface WriterOptions {
   highWaterMark?: number
 }
 
-export const DEFAULT_WRITE_BEHIND_BYTES = 4 * 1024 * 1024
+const DEFAULT_WRITE_BEHIND_BYTES = 4 * 1024 * 1024
 
 /** What has arrived of one tensor. */
 interface Arrival {

@@ -14,7 +14,7 @@ export interface Member {
 }
 
 /** Levels of nesting that are accepted: the limit of the reference's JSON library. */
-export const MAX_METADATA_DEPTH = 128
+const MAX_METADATA_DEPTH = 128
 
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y
 const LITERAL = /true|false|null/y

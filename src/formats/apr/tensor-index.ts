@@ -10,8 +10,8 @@ export interface IndexEntry extends TensorInfo {
 }
 
 /** Limits of the format. */
-export const MAX_NAME_BYTES = 256
-export const MAX_DIMENSIONS = 8
+const MAX_NAME_BYTES = 256
+const MAX_DIMENSIONS = 8
 /**
  * Tensors that a reader accepts. The largest published mixtures of experts have below 200,000; an entry costs some
  * 300 bytes of memory, so this bounds what a hostile file can ask for.

@@ -61,7 +61,7 @@ export async function benchKernels({ rounds, threads, note }) {
     }),
     [`search, apr-stream SIMD, ${all}`]: { run: () => pool.run('search'), ...on('search', 'apr-stream', threads) },
     ...(llamaPool && {
-      [`search, llama.cpp, ${all}`]: { run: () => llamaPool.run(), ...on('search', 'llama.cpp', threads) },
+      [`search, llama.cpp, ${all}`]: { run: () => llamaPool.run('search'), ...on('search', 'llama.cpp', threads) },
     }),
     'minmax, apr-stream SIMD': { run: () => fitInPlace(simd, values, 'minmax'), ...on('minmax', 'apr-stream', 1) },
     'minmax, apr-stream SIMD, from F32 in memory': {

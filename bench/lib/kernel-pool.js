@@ -2,52 +2,23 @@
  * This project's kernel on several threads: each worker has a kernel of its own and fits its own matrix, all at the same
  * time. This file is both sides: the pool on the main thread, and what each worker runs.
  */
-import { once } from 'node:events'
-import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads'
+import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { createSimdKernel } from '../../dist/quant/simd.js'
 import { quantizeRun } from '../../dist/quant/run.js'
+import { startMatrixWorkers } from './matrix-workers.js'
 
 /** Elements that a job has in a record: 2 MiB of F16. */
 const RECORD_ELEMENTS = 2 ** 20
 
 /**
  * @param {{ matrices: Array<Float32Array | Uint16Array> }} options One matrix of whole super-blocks for each thread: F32,
- *   which is fitted alone, or F16, which is read from memory, widened, fitted and written back.
- * @returns {Promise<{ weights: number, run: (fit: 'search' | 'minmax') => Promise<number>, close: () => Promise<void> }>}
- *   `run` resolves with the wall time in seconds.
+ *   which is fitted alone, or F16, which is read from memory, widened, fitted and written back. `run` takes the fit.
  */
 export async function openKernelPool({ matrices }) {
-  const workers = await Promise.all(
-    matrices.map(async (values) => {
-      const worker = new Worker(new URL(import.meta.url), { workerData: { kernelValues: values } })
-      await answer(worker)
-      return worker
-    }),
+  return await startMatrixWorkers(
+    new URL(import.meta.url),
+    matrices.map((kernelValues) => ({ kernelValues })),
   )
-  return {
-    weights: matrices.reduce((sum, values) => sum + values.length, 0),
-    async run(fit) {
-      const start = performance.now()
-      await Promise.all(
-        workers.map((worker) => {
-          const answered = answer(worker)
-          worker.postMessage(fit)
-          return answered
-        }),
-      )
-      return (performance.now() - start) / 1000
-    },
-    async close() {
-      await Promise.all(workers.map((worker) => worker.terminate()))
-    },
-  }
-}
-
-/** @param {Worker} worker */
-async function answer(worker) {
-  // An error rejects, too.
-  const [message] = await once(worker, 'message')
-  return message
 }
 
 /**

@@ -1,6 +1,6 @@
-export { AprError, type AprErrorCode, type ErrorPlace } from './errors.js'
-export type { AprModel, DType, FileIdentity, TensorInfo, TensorRecord } from './tensor.js'
-export { openFile, type ByteSource } from './source.js'
+export { AprError, type AprErrorCode, type ErrorPlace } from './model/errors.js'
+export type { AprModel, DType, FileIdentity, TensorInfo, TensorRecord } from './model/tensor.js'
+export { openFile, type ByteSource } from './files/byte-source.js'
 export { aprReader } from './streams/reader.js'
 export { q4k } from './streams/q4k.js'
 export type { ReaderOptions } from './streams/options.js'
@@ -11,8 +11,15 @@ export type { TensorReadable, TensorTransform, TensorWritable } from './streams/
 export type { Fit } from './quant/kernel.js'
 export { selectAsApr, selectByDefault, type Kept, type Reason, type Select } from './quant/policy.js'
 export { dequantizeQ4K } from './quant/q4k-block.js'
-export { quantize, type Progress, type QuantizeOptions, type QuantizeReport } from './quantize.js'
-export { plan, type DTypeCensus, type JobSummary, type Plan, type PlannedTensor, type PlanOptions } from './plan.js'
-export { inspect, type InspectedTensor, type Inspection } from './inspect.js'
-export { verify, type Verification } from './verify.js'
-export type { Mode, ModeOptions } from './mode.js'
+export { quantize, type Progress, type QuantizeOptions, type QuantizeReport } from './jobs/quantize.js'
+export {
+  plan,
+  type DTypeCensus,
+  type JobSummary,
+  type Plan,
+  type PlannedTensor,
+  type PlanOptions,
+} from './jobs/plan.js'
+export { inspect, type InspectedTensor, type Inspection } from './jobs/inspect.js'
+export { verify, type Verification } from './jobs/verify.js'
+export type { Mode, ModeOptions } from './jobs/mode.js'

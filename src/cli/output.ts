@@ -1,5 +1,5 @@
 /** What the command line prints: one place for numbers, errors and JSON. */
-import { AprError, printable } from '../errors.js'
+import { AprError, printable } from '../model/errors.js'
 
 /** Wrong usage that the argument parser cannot see. */
 export class UsageError extends Error {}

@@ -1,6 +1,6 @@
 import { Presets, SingleBar } from 'cli-progress'
-import { printable } from '../errors.js'
-import type { Progress } from '../quantize.js'
+import { printable } from '../model/errors.js'
+import type { Progress } from '../jobs/quantize.js'
 import { bytes } from './output.js'
 
 export interface ProgressBar {

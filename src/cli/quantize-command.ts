@@ -1,9 +1,9 @@
 import { setFlagsFromString } from 'node:v8'
-import { plan, type Plan } from '../plan.js'
-import type { QuantizeOptions, QuantizeReport } from '../quantize.js'
+import { plan, type Plan } from '../jobs/plan.js'
+import type { QuantizeOptions, QuantizeReport } from '../jobs/quantize.js'
 import type { Fit } from '../quant/kernel.js'
 import { selectAsApr, selectByDefault, type Kept, type Reason, type Select } from '../quant/policy.js'
-import { printable } from '../errors.js'
+import { printable } from '../model/errors.js'
 import { bytes, columns, count, plural, print, printJson, UsageError, warn } from './output.js'
 
 export interface QuantizeFlags {
@@ -53,7 +53,7 @@ export async function quantizeCommand(file: string, flags: QuantizeFlags): Promi
   }
   // Loaded only now: a plan needs neither streams nor a bar, and stays small.
   const [{ quantize }, { createProgressBar }] = await Promise.all([
-    import('../quantize.js'),
+    import('../jobs/quantize.js'),
     import('./progress-bar.js'),
   ])
   const isShown = process.stderr.isTTY && !flags.quiet && !flags.json

@@ -1,6 +1,6 @@
-import { printable } from '../errors.js'
-import { inspect } from '../inspect.js'
-import { verify } from '../verify.js'
+import { printable } from '../model/errors.js'
+import { inspect } from '../jobs/inspect.js'
+import { verify } from '../jobs/verify.js'
 import { bytes, columns, count, errorFields, plural, print, printJson, visibleJson } from './output.js'
 
 /** Metadata values longer than this are cut: a vocabulary takes megabytes. */

@@ -3,7 +3,7 @@
  * when narrowing. Subnormals are numbers like any other.
  */
 import { endianness } from 'node:os'
-import { AprError } from '../errors.js'
+import { AprError } from '../model/errors.js'
 
 if (endianness() !== 'LE') {
   throw new AprError(

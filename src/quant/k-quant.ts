@@ -1,5 +1,5 @@
 /** What can be told of any K-quant's super-blocks without decoding their values. */
-import { superBlockBytes } from '../tensor.js'
+import { superBlockBytes } from '../model/tensor.js'
 
 /** Where the f16 scales stand in a super-block, in bytes: the first and the last of them. */
 const SCALE_OFFSETS = { Q4_K: { first: 0, last: 2 }, Q6_K: { first: 208, last: 208 } } as const

@@ -2,7 +2,7 @@
  * The seam between the streams and the arithmetic: fits runs of super-blocks in a small memory of its own. Two
  * implementations with the same bytes: the scalar one here, for reading and testing, and the SIMD one in `simd.ts`.
  */
-import { SUPER_BLOCK_ELEMENTS } from '../tensor.js'
+import { SUPER_BLOCK_ELEMENTS } from '../model/tensor.js'
 import { bf16ToF32, f16ToF32 } from './float.js'
 import { minmaxBlock } from './minmax.js'
 import { Q4K_BLOCK_BYTES } from './q4k-block.js'

@@ -7,7 +7,7 @@ import {
   tensorBytes,
   type DType,
   type TensorInfo,
-} from '../tensor.js'
+} from '../model/tensor.js'
 import { isFloat } from './run.js'
 
 /** The dtype of float tensors that are not quantized. `auto`: F32 and F16 stay, every other float becomes F32. */

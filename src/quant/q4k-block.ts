@@ -1,5 +1,5 @@
 /** The Q4_K super-block: 256 elements in 144 bytes. Packing, and decoding. */
-import { SUPER_BLOCK_ELEMENTS } from '../tensor.js'
+import { SUPER_BLOCK_ELEMENTS } from '../model/tensor.js'
 import { f16ToF32 } from './float.js'
 
 export const SUB_BLOCKS = 8

@@ -2,7 +2,13 @@
  * A run: consecutive elements of one tensor, as bytes of its dtype. Here runs become Q4_K or F32, whatever the source
  * dtype, in a constant amount of memory.
  */
-import { APR_Q4_BLOCK_BYTES, APR_Q4_BLOCK_ELEMENTS, SUPER_BLOCK_ELEMENTS, elementBytes, type DType } from '../tensor.js'
+import {
+  APR_Q4_BLOCK_BYTES,
+  APR_Q4_BLOCK_ELEMENTS,
+  SUPER_BLOCK_ELEMENTS,
+  elementBytes,
+  type DType,
+} from '../model/tensor.js'
 import { f16ToF32 } from './float.js'
 import type { Fit, Kernel } from './kernel.js'
 import { Q4K_BLOCK_BYTES } from './q4k-block.js'

@@ -62,9 +62,9 @@ export class BufferPool {
  * Takes over the memory of a record that has reached its consumer. A pool's buffer is moved to a view of its own, and
  * the record's is empty from here on; other data is taken as it is.
  */
-export function take(view: Uint8Array): Uint8Array {
+export function takeOver(view: Uint8Array): Uint8Array {
   const { length } = view
-  const pool = claim(view)
+  const pool = disown(view)
   return pool ? pool.adopt(moveBuffer(view), length) : view
 }
 
@@ -72,7 +72,7 @@ export function take(view: Uint8Array): Uint8Array {
  * Takes a view out of its pool's hands, to be changed or transferred.
  * @returns the pool, which may adopt the buffer again; undefined where the view is not a pool's
  */
-export function claim(view: Uint8Array): BufferPool | undefined {
+export function disown(view: Uint8Array): BufferPool | undefined {
   const pool = owners.get(view)
   owners.delete(view)
   return pool
@@ -80,7 +80,7 @@ export function claim(view: Uint8Array): BufferPool | undefined {
 
 /** Gives a buffer back to its pool, if it has one. */
 export function release(view: Uint8Array): void {
-  claim(view)?.put(view)
+  disown(view)?.put(view)
 }
 
 function moveBuffer(view: Uint8Array): ArrayBuffer {

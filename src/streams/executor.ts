@@ -1,12 +1,12 @@
 /** Who does the arithmetic: this thread for little work, a pool of worker threads for much. The bytes are the same. */
 import { availableParallelism } from 'node:os'
 import type { Piscina } from 'piscina'
-import { AprError } from '../errors.js'
+import { AprError } from '../model/errors.js'
 import type { Fit, Kernel } from '../quant/kernel.js'
 import type { Run } from '../quant/run.js'
 import { createSimdKernel, kernelModule } from '../quant/simd.js'
 import { isInPlace, performTask, resultBytes, type Task, type TaskResult } from '../quant/task.js'
-import { claim, type BufferPool } from './buffers.js'
+import { disown, type BufferPool } from './buffers.js'
 
 /** Runs up to this many elements are done here and now: 0.2 ms, about what a message to a thread and back costs. */
 const SMALL_ELEMENTS = 16 * 1024
@@ -47,7 +47,7 @@ export class Executor {
    * @param tensor its name, for the error
    */
   async perform(run: Run, fit: Fit | undefined, data: Uint8Array, tensor: string): Promise<TaskResult> {
-    const owner = claim(data)
+    const owner = disown(data)
     const buffer = run.data.buffer as ArrayBuffer
     // Only a buffer of our own may be overwritten; nobody else holds it.
     const task: Task = { run, fit, mayOverwrite: owner !== undefined }

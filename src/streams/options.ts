@@ -1,4 +1,4 @@
-import { AprError, printable } from '../errors.js'
+import { AprError, printable } from '../model/errors.js'
 
 /**
  * Checks an option that is a number of bytes.

@@ -1,7 +1,7 @@
 /** Plans the reads of a file: what is read at once, and which records come out of it. */
 import { ALIGNMENT } from '../formats/apr/header.js'
-import { cutTensor } from './cut.js'
-import type { OpenModel, TensorSection } from './open-model.js'
+import { cutTensor } from './cut-tensor.js'
+import type { OpenModel, TensorSection } from '../formats/apr/open.js'
 
 /** One contiguous read. */
 export interface PlannedRead {

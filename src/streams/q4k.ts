@@ -1,13 +1,13 @@
 import { Transform } from 'streamx'
-import { AprError } from '../errors.js'
+import { AprError } from '../model/errors.js'
 import { decide } from '../quant/policy.js'
 import { Q4K_BLOCK_BYTES } from '../quant/q4k-block.js'
 import { aprQ8Scale, isFloat, type Run } from '../quant/run.js'
-import { APR_Q8_HEAD_BYTES, blockElement, type AprModel, type TensorInfo, type TensorRecord } from '../tensor.js'
+import { APR_Q8_HEAD_BYTES, blockElement, type AprModel, type TensorInfo, type TensorRecord } from '../model/tensor.js'
 import type { TaskResult } from '../quant/task.js'
-import { take } from './buffers.js'
-import { pieceElements, type PieceElements } from './cut.js'
-import { oncePerModel } from './derive.js'
+import { takeOver } from './buffers.js'
+import { pieceElements, type PieceElements } from './cut-tensor.js'
+import { oncePerModel } from './changed-model.js'
 import { Executor } from './executor.js'
 import { checkOptionNames } from './options.js'
 import {
@@ -118,7 +118,7 @@ class Q4KStage extends Transform {
   async #convert(record: TensorRecord, to: TensorInfo, model: AprModel): Promise<TensorRecord> {
     if (to.dtype === record.dtype) return { ...record, model }
     const piece = checkPiece(record)
-    const source = take(record.data)
+    const source = takeOver(record.data)
     const { fit = 'search' } = this.#options
     const isQuantized = to.dtype === 'Q4_K'
     const run = this.#run(record, source, piece)

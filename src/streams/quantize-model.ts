@@ -3,7 +3,7 @@ import { FLAGS } from '../formats/apr/header.js'
 import { editedMetadataBytes, editMetadata, metadataValue } from '../formats/apr/metadata.js'
 import type { Fit } from '../quant/kernel.js'
 import { decide, type Decision, type Kept, type Select } from '../quant/policy.js'
-import { elementCount, parameterCount, SUPER_BLOCK_ELEMENTS, type AprModel } from '../tensor.js'
+import { elementCount, parameterCount, SUPER_BLOCK_ELEMENTS, type AprModel } from '../model/tensor.js'
 import { checkBytesOption, checkChoiceOption, checkFunction, checkWholeOption } from './options.js'
 
 export interface Q4KOptions {

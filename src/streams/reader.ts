@@ -1,14 +1,21 @@
 import { Readable } from 'streamx'
 import { appendZerosCrc32, combineCrc32 } from '../checksum/combine.js'
 import { crc32 } from '../checksum/crc32.js'
-import { AprError } from '../errors.js'
-import { turn } from '../event-loop.js'
+import { AprError } from '../model/errors.js'
+import { turn } from './event-loop.js'
 import { ALIGNMENT, FOOTER_BYTES, hex } from '../formats/apr/header.js'
-import { checkSource, type ByteSource } from '../source.js'
+import { checkSource, type ByteSource } from '../files/byte-source.js'
 import { nonFiniteScale } from '../quant/k-quant.js'
-import { blockElement, isKQuant, superBlockBytes, tensorBytes, type TensorInfo, type TensorRecord } from '../tensor.js'
-import { BufferPool, claim } from './buffers.js'
-import { openInput, type OpenInput } from './open-model.js'
+import {
+  blockElement,
+  isKQuant,
+  superBlockBytes,
+  tensorBytes,
+  type TensorInfo,
+  type TensorRecord,
+} from '../model/tensor.js'
+import { BufferPool, disown } from './buffers.js'
+import { openInput, type OpenInput } from '../formats/apr/open.js'
 import { checkOptionNames, checkReaderOptions, READER_OPTIONS, type ReaderOptions } from './options.js'
 import { planReads, type PlannedRead } from './plan-reads.js'
 import { bridge, QUEUE_BYTES, recordBytes as queuedBytes, type Done, type TensorReadable } from './streamx.js'
@@ -134,7 +141,7 @@ class AprReader extends Readable {
     const { open, source } = this.#opened()
     const { model } = open
     // The one record of a read has the pool's buffer; small ones share theirs, which then is nobody's to use again.
-    const pool = claim(bytes)
+    const pool = disown(bytes)
     const isAlone = read.pieces.length === 1
     return read.pieces.map(({ section, offset, start, size, padding }): TensorRecord => {
       const end = start + size

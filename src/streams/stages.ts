@@ -1,10 +1,10 @@
 /** The stages that users put between reader and writer: filter tensors, rename and reshape them, edit metadata. */
 import { Transform } from 'streamx'
-import { AprError } from '../errors.js'
+import { AprError } from '../model/errors.js'
 import { editMetadata } from '../formats/apr/metadata.js'
-import { isPossibleSize, tensorBytes, type AprModel, type TensorInfo, type TensorRecord } from '../tensor.js'
+import { isPossibleSize, tensorBytes, type AprModel, type TensorInfo, type TensorRecord } from '../model/tensor.js'
 import { release } from './buffers.js'
-import { oncePerModel, withTensors } from './derive.js'
+import { oncePerModel, withTensors } from './changed-model.js'
 import { checkFunction } from './options.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type TensorTransform } from './streamx.js'
 

@@ -1,6 +1,6 @@
 /** What the stages share of streamx: typed faces, the byte count of records, and the bridge for its hooks. */
-import { AprError } from '../errors.js'
-import type { TensorRecord } from '../tensor.js'
+import { AprError } from '../model/errors.js'
+import type { TensorRecord } from '../model/tensor.js'
 
 /** A stream of tensor records: for `pipeline`, `.pipe()` and `for await`. */
 export interface TensorReadable extends AsyncIterable<TensorRecord> {

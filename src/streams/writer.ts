@@ -1,18 +1,18 @@
 import { getStreamError, Writable } from 'streamx'
 import { appendZerosCrc32, combineCrc32 } from '../checksum/combine.js'
 import { crc32 } from '../checksum/crc32.js'
-import { AprError } from '../errors.js'
-import { turn } from '../event-loop.js'
+import { AprError } from '../model/errors.js'
+import { turn } from './event-loop.js'
 import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
 import { encodeHead, layoutModel, type Layout } from '../formats/apr/layout.js'
 import { checkTensor, type IndexEntry } from '../formats/apr/tensor-index.js'
-import type { AprModel, TensorInfo, TensorRecord } from '../tensor.js'
-import { take } from './buffers.js'
-import { withTensors } from './derive.js'
+import type { AprModel, TensorInfo, TensorRecord } from '../model/tensor.js'
+import { takeOver } from './buffers.js'
+import { withTensors } from './changed-model.js'
 import { checkBytesOption, checkOptionNames, checkPath } from './options.js'
-import { OutputFile } from './output-file.js'
+import { OutputFile } from '../files/output-file.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorWritable } from './streamx.js'
-import { WriteWindow } from './write-window.js'
+import { WriteWindow } from '../files/write-window.js'
 
 export interface WriterOptions {
   /** Replace an existing file. Default false: an existing file is an error. */
@@ -107,7 +107,7 @@ class AprWriter extends Writable {
     this.#model = record.model
     const arrival = this.#arrivals.get(record.name) ?? this.#begin(record)
     checkRecord(record, arrival)
-    const data = take(record.data)
+    const data = takeOver(record.data)
     const position = arrival.position + arrival.received
     arrival.crc = crc32(data, arrival.crc)
     arrival.received += data.length

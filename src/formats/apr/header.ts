@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib'
-import { AprError } from '../../errors.js'
+import { AprError } from '../../model/errors.js'
 
 /** The header's flag bits. */
 export const FLAGS = {

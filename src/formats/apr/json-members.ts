@@ -3,7 +3,7 @@
  * builds none of the values: a vocabulary of hundreds of thousands of strings costs no memory, which a parser that
  * makes them would need several times over.
  */
-import { AprError, printable } from '../../errors.js'
+import { AprError, printable } from '../../model/errors.js'
 
 /** A member of the object: its key, and where that and its value stand in the text. */
 export interface Member {

@@ -2,8 +2,8 @@
  * Where everything stands in a canonical file: header, metadata, tensor index, data, each padded to 64 bytes, then the
  * CRC-32. Known in whole before the first byte of data, because the model says every size.
  */
-import { AprError } from '../../errors.js'
-import type { AprModel, TensorInfo } from '../../tensor.js'
+import { AprError } from '../../model/errors.js'
+import type { AprModel, TensorInfo } from '../../model/tensor.js'
 import { align, encodeHeader, FOOTER_BYTES, HEADER_BYTES } from './header.js'
 import { MAX_METADATA_BYTES } from './metadata.js'
 import { checkTensor, compareNames, encodeEntry, entryBytes, MAX_TENSORS, type IndexEntry } from './tensor-index.js'

@@ -2,7 +2,7 @@
  * The metadata: a JSON object, kept as text. `1000000.0`, `1e-06` and integers over 2^53 do not survive JSON.parse and
  * JSON.stringify, so only the values that change are replaced; every other byte is carried over.
  */
-import { AprError } from '../../errors.js'
+import { AprError } from '../../model/errors.js'
 import { findMembers, type Member } from './json-members.js'
 
 /**

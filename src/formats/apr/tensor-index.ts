@@ -1,5 +1,5 @@
-import { AprError, located, printable } from '../../errors.js'
-import { isPossibleSize, tensorBytes, type TensorInfo } from '../../tensor.js'
+import { AprError, located, printable } from '../../model/errors.js'
+import { isPossibleSize, tensorBytes, type TensorInfo } from '../../model/tensor.js'
 import { decodeDType, encodeDType } from './dtypes.js'
 import { ALIGNMENT, getSafeInteger } from './header.js'
 

@@ -1,0 +1,104 @@
+/** Where bytes come from: random access to one input. A path is opened into a ByteSource; anything else can be one. */
+import fs from 'fs-extra'
+import { AprError } from '../model/errors.js'
+import { PositionedFile } from './positioned-file.js'
+import type { FileIdentity } from '../model/tensor.js'
+
+/** Random access to one input of fixed size. Reads may overlap in time. */
+export interface ByteSource {
+  /** Path or URL, for messages. */
+  readonly name: string
+  /** Bytes. */
+  readonly size: number
+  /** Changes whenever the content does, as an ETag; without it a job on this input cannot be resumed. */
+  readonly version?: string
+  /** Set where the input is a local file, so that it is never replaced by its own output. */
+  readonly identity?: FileIdentity
+  /** Fills all of `target` with the bytes at `position`, or fails. */
+  read(target: Uint8Array, position: number): Promise<void>
+  /** Fails when the input is no longer what it was when it was opened. Called once, after the last read. */
+  checkUnchanged?(): Promise<void>
+  /** Frees what the source holds. Called once, when no read is under way. */
+  close(): Promise<void>
+}
+
+/** Opens a path; a ByteSource is taken as it is. */
+export async function openSource(source: string | ByteSource): Promise<ByteSource> {
+  checkSource(source)
+  return typeof source === 'string' ? await openFile(source) : source
+}
+
+/**
+ * Checks that something is a path or a ByteSource.
+ * @throws AprError `APR_BAD_OPTION`
+ */
+export function checkSource(source: unknown): void {
+  if (typeof source === 'string' && source !== '') return
+  const { name, size, read, close } = (source ?? {}) as Partial<ByteSource>
+  const isSource =
+    typeof name === 'string' && Number.isSafeInteger(size) && typeof read === 'function' && typeof close === 'function'
+  if (!isSource) {
+    const found = source === '' ? 'an empty path' : source === null ? 'null' : typeof source
+    throw new AprError(
+      'APR_BAD_OPTION',
+      `expected a path, or a ByteSource with name, size, read and close, found ${found}`,
+    )
+  }
+}
+
+/**
+ * Opens a local file.
+ * @throws the file system's own errors (`ENOENT`, `EACCES`, ...), `EISDIR` for a directory
+ * @throws AprError `APR_UNSUPPORTED` for a pipe, socket or device
+ */
+export async function openFile(path: string): Promise<ByteSource> {
+  const file = await PositionedFile.open(path, 'r')
+  try {
+    const opened = await file.stat()
+    checkRegularFile(opened, path)
+    const size = Number(opened.size)
+    return {
+      name: path,
+      size,
+      version: [opened.dev, opened.ino, opened.size, opened.mtimeNs].join(':'),
+      identity: { device: opened.dev, inode: opened.ino },
+      async read(target, position) {
+        const found = await file.read(target, position)
+        if (found < target.length) {
+          throw changed(path, `a file of ${size} bytes`, `its end at byte ${position + found}`)
+        }
+      },
+      async checkUnchanged() {
+        const now = await file.stat()
+        if (now.size !== opened.size) throw changed(path, `${opened.size} bytes`, `${now.size} bytes`)
+        if (now.mtimeNs !== opened.mtimeNs) throw changed(path, 'its time of change to stay', 'a newer one')
+        const atPath = await fs.stat(path, { bigint: true })
+        if (atPath.ino !== opened.ino || atPath.dev !== opened.dev)
+          throw changed(path, 'the same file', 'another one in its place')
+      },
+      close: () => file.close(),
+    }
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}
+
+/**
+ * @throws `EISDIR` for a directory
+ * @throws AprError `APR_UNSUPPORTED` for a pipe, socket or device
+ */
+export function checkRegularFile(stats: { isFile(): boolean; isDirectory(): boolean }, path: string): void {
+  if (stats.isDirectory()) {
+    throw Object.assign(new Error(`EISDIR: expected a file, found a directory, '${path}'`), { code: 'EISDIR', path })
+  }
+  if (!stats.isFile()) {
+    throw new AprError('APR_UNSUPPORTED', 'expected a regular file, found a pipe, socket or device', { file: path })
+  }
+}
+
+function changed(path: string, expected: string, found: string): AprError {
+  return new AprError('APR_TRUNCATED', `the input changed while it was read: expected ${expected}, found ${found}`, {
+    file: path,
+  })
+}

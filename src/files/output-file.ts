@@ -1,0 +1,236 @@
+/**
+ * A file that appears whole or not at all. It is written as `<path>.partial` beside its place; only when every byte is
+ * on the disk does it take the place, by one rename. Until then what stood there is untouched. A lock beside it keeps
+ * other processes off, and its journal lets a later run go on where this one ended.
+ */
+import { dirname } from 'node:path'
+import fs from 'fs-extra'
+import { AprError } from '../model/errors.js'
+import type { FileIdentity } from '../model/tensor.js'
+import { openPartial, type Start } from './earlier-run.js'
+import { checkLock, holdsLock, lock } from './lock.js'
+import { Journal, type JournalEntry } from './journal.js'
+import {
+  checkPlace,
+  exists,
+  followLink,
+  journalPath,
+  movedPath,
+  partialPath,
+  refuseSameFile,
+  statOrUndefined,
+  syncFolder,
+} from './output-place.js'
+import { CHUNK_BYTES, PositionedFile } from './positioned-file.js'
+
+export interface OutputOptions {
+  /** Replace an existing file. */
+  readonly overwrite: boolean
+  /** Names the job: all that must be the same for another run to go on with its partial file. */
+  readonly job?: string | undefined
+  /** Go on from the partial file of an earlier run of the same job, and keep it when this run fails. */
+  readonly resume?: boolean | undefined
+  /** The input: an output that is the same file is refused. */
+  readonly origin?: FileIdentity | undefined
+  /** Ends the proof of what an earlier run has left, which reads all of it. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** How file systems without hard links say so. */
+const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']
+
+export class OutputFile {
+  /** Where the file will stand, links resolved. */
+  readonly path: string
+  /** What an earlier run has left, proven. */
+  get resumed(): ReadonlyMap<string, JournalEntry> {
+    return this.#resumed
+  }
+  /** Whether the whole file is in its place: from then on nothing can be taken back. */
+  get isInPlace(): boolean {
+    return this.#isInPlace
+  }
+  /** Why nothing could be gone on with, where `resume` was asked for and something was there. */
+  readonly restartReason: string | undefined
+  readonly #options: OutputOptions
+  readonly #journal: Journal
+  readonly #resumed: Map<string, JournalEntry>
+  #partial: PositionedFile
+  #isDone = false
+  #isInPlace = false
+
+  private constructor(path: string, options: OutputOptions, journal: Journal, start: Start) {
+    this.path = path
+    this.#options = options
+    this.#journal = journal
+    this.#partial = start.partial
+    this.#resumed = new Map(start.entries.map((entry) => [entry.name, entry]))
+    this.restartReason = start.restartReason
+  }
+
+  /**
+   * Locks the output and opens its partial file.
+   * @throws AprError `APR_EXISTS` when the output exists and may not be replaced, or a partial file stands there that
+   *   is none of ours; `APR_BUSY` when another process is writing it
+   * @throws the file system's own errors; the signal's reason
+   */
+  static async create(path: string, options: OutputOptions): Promise<OutputFile> {
+    const target = await followLink(path)
+    if (options.origin) await refuseSameFile(target, options.origin)
+    await checkPlace(target, options.overwrite)
+    const journal = new Journal(await lock(journalPath(target)))
+    let start: Start | undefined
+    try {
+      start = await openPartial(target, journal.lock.inherited, options)
+      if (options.job !== undefined && start.entries.length > 0) await journal.goOn(options.job, start.entries)
+      else await journal.begin(options.job)
+      return new OutputFile(target, options, journal, start)
+    } catch (error) {
+      // What an earlier run has left is left again, with what says whose it is.
+      const keep = journal.lock.inherited !== undefined
+      await abandon(target, journal, start?.partial, keep).catch(() => undefined)
+      throw error
+    }
+  }
+
+  /** @throws AprError `APR_SAME_FILE` when the output would replace the file that `origin` is */
+  async refuse(origin: FileIdentity): Promise<void> {
+    await refuseSameFile(this.path, origin)
+  }
+
+  /** Takes a tensor of an earlier run as not written. */
+  forget(name: string): void {
+    this.#resumed.delete(name)
+  }
+
+  /** Writes all of `bytes` at `position`. Writes may overlap in time. */
+  async write(bytes: Uint8Array, position: number): Promise<void> {
+    await this.#partial.write(bytes, position)
+  }
+
+  /** Notes that a tensor is written in full. */
+  async note(entry: JournalEntry): Promise<void> {
+    if (this.#options.job !== undefined) await this.#journal.add(entry)
+  }
+
+  /** Moves runs of bytes: the partial file afterwards holds these and nothing else. No write may be under way. */
+  async rearrange(moves: Iterable<{ from: number; to: number; size: number }>): Promise<void> {
+    const moved = await PositionedFile.open(movedPath(this.path), 'wx+')
+    try {
+      const chunk = new Uint8Array(CHUNK_BYTES)
+      for (const { from, to, size } of moves) {
+        for (let done = 0; done < size; done += chunk.length) {
+          const part = chunk.subarray(0, Math.min(chunk.length, size - done))
+          const found = await this.#partial.read(part, from + done)
+          if (found < part.length) {
+            throw new AprError('APR_TRUNCATED', `expected ${part.length} bytes that were written, found ${found}`, {
+              file: this.#partial.path,
+              offset: from + done,
+            })
+          }
+          await moved.write(part, to + done)
+        }
+      }
+      await this.#partial.close()
+      await fs.rename(moved.path, this.#partial.path)
+      this.#partial = await PositionedFile.open(this.#partial.path, 'r+')
+    } finally {
+      await moved.close()
+    }
+  }
+
+  /**
+   * Ends the file and puts it in its place.
+   * @param head the bytes before the data; its first `headerBytes` are written last, so that nobody can take the
+   *   partial file for a whole one
+   * @param footer the last bytes of the file
+   * @param checkWanted throws where the output is no longer wanted; called last, before the file takes its place
+   */
+  async commit(
+    head: Uint8Array,
+    headerBytes: number,
+    footer: Uint8Array,
+    fileSize: number,
+    checkWanted: () => void = () => undefined,
+  ): Promise<void> {
+    const partial = this.#partial
+    await partial.resize(fileSize)
+    await partial.write(footer, fileSize - footer.length)
+    await partial.write(head.subarray(headerBytes), headerBytes)
+    await partial.sync()
+    await partial.write(head.subarray(0, headerBytes), 0)
+    await partial.sync()
+    await partial.close()
+    await checkLock(this.#journal.lock)
+    await this.#takePlace(checkWanted)
+    this.#isDone = true
+    this.#isInPlace = true
+    // The file is in its place and whole: what fails from here on, a power failure aside, changes nothing about it.
+    await syncFolder(dirname(this.path)).catch(() => undefined)
+    // While there is a partial file there is a journal, which tells a later run whose it is.
+    const isGone = await fs.remove(partialPath(this.path)).then(
+      () => true,
+      () => false,
+    )
+    await this.#journal.close(!isGone).catch(() => undefined)
+  }
+
+  /** Closes and removes the partial file, unless it is done or to be gone on with. No write may be under way. */
+  async discard(): Promise<void> {
+    if (this.#isDone) return
+    this.#isDone = true
+    const keep = this.#options.resume === true && this.#options.job !== undefined
+    await abandon(this.path, this.#journal, this.#partial, keep)
+  }
+
+  /** Unlike a rename, a link never replaces a file that came in the meantime. Not every file system has links. */
+  async #takePlace(checkWanted: () => void): Promise<void> {
+    const partial = partialPath(this.path)
+    await checkPlace(this.path, this.#options.overwrite)
+    checkWanted()
+    if (!this.#options.overwrite) {
+      try {
+        await fs.link(partial, this.path)
+        return
+      } catch (error) {
+        const { code = '' } = error as NodeJS.ErrnoException
+        if (code === 'EEXIST') throw exists(this.path)
+        if (!NO_LINKS.includes(code)) throw error
+      }
+    }
+    await fs.rename(partial, this.path)
+  }
+}
+
+/** Bytes on the disk that a new run would use again or free: those of an earlier run's partial file. */
+export async function partialBytes(path: string): Promise<number> {
+  const stats = await statOrUndefined(partialPath(await followLink(path)))
+  return stats ? Number(stats.blocks) * 512 : 0
+}
+
+/**
+ * Gives a locked output up: removes its partial file, or with `keep` leaves it. The journal stays where the partial
+ * file does, also where it cannot be removed: a later run removes both.
+ */
+async function abandon(
+  path: string,
+  journal: Journal,
+  partial: PositionedFile | undefined,
+  keep: boolean,
+): Promise<void> {
+  let isLeft = true
+  try {
+    await partial?.close()
+  } finally {
+    try {
+      if (!keep && (await holdsLock(journal.lock))) {
+        // Without a file of its own it has none to remove.
+        if (partial) await fs.remove(partialPath(path))
+        if (partial) await fs.remove(movedPath(path))
+        isLeft = false
+      }
+    } finally {
+      await journal.close(isLeft)
+    }
+  }
+}

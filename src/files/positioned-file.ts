@@ -1,0 +1,80 @@
+/** An open file that is read and written at positions. Its errors name it and the place in it. */
+import type { BigIntStats } from 'node:fs'
+import fs from 'fs-extra'
+import { locateSystemError } from '../model/errors.js'
+
+/** Bytes that are read back at once, to prove them or to move them. */
+export const CHUNK_BYTES = 1024 * 1024
+
+export class PositionedFile {
+  readonly path: string
+  #descriptor: number | undefined
+
+  private constructor(path: string, descriptor: number) {
+    this.path = path
+    this.#descriptor = descriptor
+  }
+
+  /** @param flags as of `fs.open` */
+  static async open(path: string, flags: 'r' | 'r+' | 'wx+'): Promise<PositionedFile> {
+    return new PositionedFile(path, await fs.open(path, flags))
+  }
+
+  /** Writes all of `bytes` at `position`. Writes may overlap in time. */
+  async write(bytes: Uint8Array, position: number): Promise<void> {
+    await this.#located(position, async (descriptor) => {
+      for (let done = 0; done < bytes.length;) {
+        const { bytesWritten } = await fs.write(descriptor, bytes, done, bytes.length - done, position + done)
+        if (bytesWritten === 0) throw Object.assign(new Error('ENOSPC: nothing was written'), { code: 'ENOSPC' })
+        done += bytesWritten
+      }
+    })
+  }
+
+  /** Fills `target` with the bytes at `position`. Returns how many there were: fewer at the end of the file. */
+  async read(target: Uint8Array, position: number): Promise<number> {
+    let done = 0
+    while (done < target.length) {
+      const { bytesRead } = await this.#located(position + done, (descriptor) =>
+        fs.read(descriptor, target, done, target.length - done, position + done),
+      )
+      if (bytesRead === 0) break
+      done += bytesRead
+    }
+    return done
+  }
+
+  /** Cuts or extends the file to `size` bytes. */
+  async resize(size: number): Promise<void> {
+    await this.#located(size, (descriptor) => fs.ftruncate(descriptor, size))
+  }
+
+  /** What the system knows of the open file, whatever stands at its path now. */
+  async stat(): Promise<BigIntStats> {
+    return await this.#located(undefined, (descriptor) => fs.fstat(descriptor, { bigint: true }))
+  }
+
+  /** Waits until every byte written so far is on the disk. */
+  async sync(): Promise<void> {
+    await this.#located(undefined, (descriptor) => fs.fsync(descriptor))
+  }
+
+  /** Closes the file, once. No read or write may be under way. */
+  async close(): Promise<void> {
+    if (this.#descriptor === undefined) return
+    await this.#located(undefined, (descriptor) => {
+      this.#descriptor = undefined
+      return fs.close(descriptor)
+    })
+  }
+
+  /** The system's errors about a descriptor name no file: adds it. */
+  async #located<T>(offset: number | undefined, work: (descriptor: number) => Promise<T>): Promise<T> {
+    if (this.#descriptor === undefined) throw new Error(`${this.path} is closed`)
+    try {
+      return await work(this.#descriptor)
+    } catch (error) {
+      throw locateSystemError(error, this.path, offset)
+    }
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * Writes that are under way: several at a time, bounded in bytes. Small ones that stand side by side are gathered, so
+ * that a model of many small tensors does not cost a system call each.
+ */
+import { release } from '../streams/buffers.js'
+import type { OutputFile } from './output-file.js'
+
+/** Up to this size bytes are gathered: below it a write costs more than the copy. */
+const SMALL_BYTES = 64 * 1024
+/** Bytes that are gathered before they are written. */
+const GATHERED_BYTES = 256 * 1024
+/** Zeros that may stand between two gathered pieces: padding. */
+const MAX_GAP_BYTES = 64
+
+export class WriteWindow {
+  readonly #output: OutputFile
+  readonly #highWaterMark: number
+  readonly #pending = new Set<Promise<void>>()
+  #pendingBytes = 0
+  #error: unknown
+  #gathered = new Uint8Array(0)
+  #gatheredStart = 0
+  #gatheredBytes = 0
+  #gatheredCallbacks: (() => void)[] = []
+
+  constructor(output: OutputFile, highWaterMark: number) {
+    this.#output = output
+    this.#highWaterMark = highWaterMark
+  }
+
+  /**
+   * Takes bytes, and gives their memory back when they are no longer needed; resolves when the next may come, which is
+   * before they are written.
+   * @param written called when they are
+   * @throws the error of an earlier write
+   */
+  async write(bytes: Uint8Array, position: number, written: () => void): Promise<void> {
+    this.#check()
+    if (bytes.length <= SMALL_BYTES) {
+      this.#gather(bytes, position)
+      this.#gatheredCallbacks.push(written)
+      release(bytes)
+    } else {
+      this.#start(bytes, position, [() => release(bytes), written])
+    }
+    while (this.#pendingBytes > this.#highWaterMark) {
+      await Promise.race(this.#pending)
+      this.#check()
+    }
+  }
+
+  /** Writes what was gathered, and waits for all writes. */
+  async flush(): Promise<void> {
+    this.#writeGathered()
+    await this.settled()
+    this.#check()
+  }
+
+  /** Waits until no write is under way, whether they succeed or fail. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#pending)
+  }
+
+  #gather(bytes: Uint8Array, position: number): void {
+    const gap = position - this.#gatheredStart - this.#gatheredBytes
+    const end = this.#gatheredBytes + gap + bytes.length
+    if (gap < 0 || gap >= MAX_GAP_BYTES || end > this.#gathered.length) {
+      this.#writeGathered()
+      this.#gathered = new Uint8Array(GATHERED_BYTES)
+      this.#gatheredStart = position
+    }
+    this.#gathered.set(bytes, position - this.#gatheredStart)
+    this.#gatheredBytes = position - this.#gatheredStart + bytes.length
+  }
+
+  #writeGathered(): void {
+    if (this.#gatheredBytes > 0) {
+      this.#start(this.#gathered.subarray(0, this.#gatheredBytes), this.#gatheredStart, this.#gatheredCallbacks)
+    }
+    this.#gathered = new Uint8Array(0)
+    this.#gatheredBytes = 0
+    this.#gatheredCallbacks = []
+  }
+
+  #start(bytes: Uint8Array, position: number, callbacks: readonly (() => void)[]): void {
+    // What is held: a record that was quantized in place holds its source's buffer.
+    const size = bytes.buffer.byteLength
+    const pending = this.#output
+      .write(bytes, position)
+      .then(() => callbacks.forEach((callback) => callback()))
+      .catch((error: unknown) => {
+        this.#error ??= error
+      })
+      .finally(() => {
+        this.#pending.delete(pending)
+        this.#pendingBytes -= size
+      })
+    this.#pending.add(pending)
+    this.#pendingBytes += size
+  }
+
+  #check(): void {
+    if (this.#error !== undefined) throw this.#error as Error
+  }
+}

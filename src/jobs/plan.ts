@@ -1,0 +1,179 @@
+import { dirname, resolve } from 'node:path'
+import { statfs } from 'node:fs/promises'
+import { layoutModel } from '../formats/apr/layout.js'
+import type { Decision, Reason } from '../quant/policy.js'
+import type { QuantizeOptions } from './quantize.js'
+import { checkOptionNames } from '../streams/options.js'
+import {
+  checkQ4KOptions,
+  convertedElements,
+  quantizeModel,
+  type Q4KOptions,
+  type Quantized,
+} from '../streams/quantize-model.js'
+import { threadsFor } from '../streams/executor.js'
+import { openInput } from '../formats/apr/open.js'
+import { estimateMemory, QUANTIZE_OPTIONS, resolveMode, type Mode, type ModeOptions } from './mode.js'
+import type { ByteSource } from '../files/byte-source.js'
+import type { DType, TensorInfo } from '../model/tensor.js'
+
+/** The options of `quantize`, and where the output would go. */
+export interface PlanOptions extends QuantizeOptions {
+  /** Where the output would go: its disk is the one whose free space is told. Default: beside the input. */
+  output?: string
+}
+
+/** What happens to one tensor. */
+export interface PlannedTensor {
+  readonly name: string
+  readonly shape: readonly number[]
+  readonly action: 'quantize' | 'keep'
+  readonly reason: Reason
+  readonly dtype: DType
+  readonly outputDType: DType
+  /** Bytes before and after, without padding. */
+  readonly inputBytes: number
+  readonly outputBytes: number
+}
+
+/** Tensors and bytes of one dtype. */
+export interface DTypeCensus {
+  tensors: number
+  bytes: number
+}
+
+/** What a plan and a report both tell. */
+export interface JobSummary {
+  readonly input: string
+  /** Sizes of the files, the output's exact. */
+  readonly inputBytes: number
+  readonly outputBytes: number
+  /** `inputBytes / outputBytes`. */
+  readonly ratio: number
+  /** Numbers of tensors. */
+  readonly tensors: number
+  readonly quantized: number
+  readonly kept: number
+  /** How many tensors are quantized or kept for which reason. */
+  readonly reasons: Partial<Record<Reason, number>>
+  readonly mode: Mode
+  /** What is likely to disappoint, in sentences. */
+  readonly warnings: readonly string[]
+}
+
+export interface Plan extends JobSummary {
+  /** Estimate of the peak resident memory of the process. */
+  readonly peakMemoryBytes: number
+  /** Free on the output's disk, for this user; undefined where the input is no local file and no output is given. */
+  readonly freeBytes: number | undefined
+  /** By dtype, before and after. */
+  readonly inputDTypes: Partial<Record<DType, DTypeCensus>>
+  readonly outputDTypes: Partial<Record<DType, DTypeCensus>>
+  /** Every tensor, in the order of the index. */
+  readonly decisions: readonly PlannedTensor[]
+}
+
+/**
+ * Says what `quantize` would do, from header, metadata and index alone: no byte of a tensor is read.
+ *
+ * @throws AprError for every rule that header, metadata and index can break, and `APR_BAD_OPTION`
+ */
+export async function plan(input: string | ByteSource, options: PlanOptions = {}): Promise<Plan> {
+  checkOptionNames(options, [...QUANTIZE_OPTIONS, 'output'])
+  checkQ4KOptions(options)
+  const { source, open } = await openInput(input)
+  try {
+    const place = options.output ?? (typeof input === 'string' ? input : undefined)
+    return {
+      ...planJob(quantizeModel(open.model, options), source, options),
+      freeBytes: place === undefined ? undefined : await freeBytes(dirname(resolve(place))),
+    }
+  } finally {
+    await source.close()
+  }
+}
+
+/**
+ * What is known of a job without looking at a disk.
+ * @throws AprError for tensors that the output's format cannot hold
+ */
+export function planJob(
+  quantized: Quantized,
+  source: ByteSource,
+  options: Q4KOptions & ModeOptions,
+): Omit<Plan, 'freeBytes'> {
+  const decisions = [...quantized.decisions.values()]
+  const outputBytes = layoutModel(quantized.model, quantized.metadataBytes).fileSize
+  const mode = resolveMode(source.size, options)
+  const elements = convertedElements(decisions)
+  const selected = decisions.filter(({ reason }) => reason === 'selected').length
+  return {
+    input: source.name,
+    inputBytes: source.size,
+    outputBytes,
+    ratio: source.size / outputBytes,
+    tensors: decisions.length,
+    quantized: selected,
+    kept: decisions.length - selected,
+    reasons: countReasons(decisions),
+    mode,
+    peakMemoryBytes: estimateMemory(mode, {
+      inputBytes: source.size,
+      outputBytes,
+      tensors: decisions.length,
+      metadataBytes: quantized.metadataBytes,
+      threads: threadsFor(elements, options.fit ?? 'search', options.threads),
+    }),
+    inputDTypes: census(decisions.map(({ from }) => from)),
+    outputDTypes: census(decisions.map(({ to }) => to)),
+    warnings: warningsFor(decisions),
+    decisions: decisions.map(describe),
+  }
+}
+
+/** Bytes that this user may still write on the disk that holds `folder`. */
+export async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder)
+  return bavail * bsize
+}
+
+function describe({ from, to, reason }: Decision): PlannedTensor {
+  return {
+    name: from.name,
+    shape: from.shape,
+    action: reason === 'selected' ? 'quantize' : 'keep',
+    reason,
+    dtype: from.dtype,
+    outputDType: to.dtype,
+    inputBytes: from.size,
+    outputBytes: to.size,
+  }
+}
+
+function countReasons(decisions: readonly Decision[]): Partial<Record<Reason, number>> {
+  const reasons: Partial<Record<Reason, number>> = {}
+  for (const { reason } of decisions) reasons[reason] = (reasons[reason] ?? 0) + 1
+  return reasons
+}
+
+function census(tensors: readonly TensorInfo[]): Partial<Record<DType, DTypeCensus>> {
+  const result: Partial<Record<DType, DTypeCensus>> = {}
+  for (const { dtype, size } of tensors) {
+    const entry = (result[dtype] ??= { tensors: 0, bytes: 0 })
+    entry.tensors++
+    entry.bytes += size
+  }
+  return result
+}
+
+/** A reader of the reference takes an embedding as one run of elements, and so misreads rows that are padded. */
+function warningsFor(decisions: readonly Decision[]): string[] {
+  const broken = decisions.filter(({ from, reason }) => {
+    const [, cols = 0] = from.shape
+    return reason === 'selected' && from.shape.length === 2 && /embe?d/.test(from.name) && cols % 256 !== 0
+  })
+  return broken.map(
+    ({ from }) =>
+      `the embedding "${from.name}" is quantized and its rows of ${from.shape[1]} are no multiple of 256: \`apr run\` misreads such a table; keep it unquantized`,
+  )
+}

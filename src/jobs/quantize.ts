@@ -1,0 +1,238 @@
+import { createHash } from 'node:crypto'
+import { dirname, resolve } from 'node:path'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { AprError } from '../model/errors.js'
+import { turn } from '../streams/event-loop.js'
+import { encodeHead } from '../formats/apr/layout.js'
+import { peakMemoryBytes, QUANTIZE_OPTIONS, type ModeOptions } from './mode.js'
+import { freeBytes, planJob, type JobSummary, type Plan } from './plan.js'
+import type { ByteSource } from '../files/byte-source.js'
+import {
+  checkFunction,
+  checkOptionNames,
+  checkPath,
+  checkReaderOptions,
+  type ReaderOptions,
+} from '../streams/options.js'
+import { quantizeStage } from '../streams/q4k.js'
+import { checkQ4KOptions, quantizeModel, type Q4KOptions } from '../streams/quantize-model.js'
+import { openInput, type OpenInput } from '../formats/apr/open.js'
+import { readOpened } from '../streams/reader.js'
+import { OutputFile, partialBytes } from '../files/output-file.js'
+import { skipRecords, tapRecords } from '../streams/stages.js'
+import type { TensorTransform } from '../streams/streamx.js'
+import { collect, writeWhole } from '../streams/write-in-memory.js'
+import { writeOpened } from '../streams/writer.js'
+import type { AprModel, TensorRecord } from '../model/tensor.js'
+import { packageVersion } from '../version.js'
+
+export interface QuantizeOptions extends Q4KOptions, ReaderOptions, ModeOptions {
+  /** Replace an existing output. Default false: an existing output is an error. */
+  overwrite?: boolean
+  /**
+   * Go on from what an earlier run of the same job has left: the same input, options and version of this package. What
+   * it wrote is proven first. A run that fails then leaves its partial file for the next. Default false.
+   */
+  resume?: boolean
+  /** Refuse to start where the disk has less room than the output takes. Default true. */
+  spaceCheck?: boolean
+  /** Called as the job goes on, once a record. What it throws ends the job. */
+  onProgress?: (progress: Progress) => void
+  /** Ends the job; the promise rejects with the signal's reason as cause. */
+  signal?: AbortSignal
+}
+
+export interface Progress {
+  /** Bytes of tensor data that have been taken up, and in all. */
+  readonly bytes: number
+  readonly totalBytes: number
+  /** Tensors that have been taken up in full, and in all. */
+  readonly tensors: number
+  readonly totalTensors: number
+  /** The tensor that was taken up last. */
+  readonly tensor: string
+}
+
+export interface QuantizeReport extends JobSummary {
+  readonly output: string
+  /** With `resume`: tensors that an earlier run had written, and why there are none where something was left of one. */
+  readonly resumedTensors: number
+  readonly restartReason: string | undefined
+  readonly seconds: number
+  /** Peak resident memory of the whole process so far. */
+  readonly peakMemoryBytes: number
+}
+
+/**
+ * Quantizes a file to a file: the pipeline of reader, q4k and writer in one call, with a report. The output appears
+ * whole or not at all, and the promise settles when everything is closed.
+ *
+ * @param input a path, or a ByteSource, which is closed at the end
+ * @throws AprError `APR_BAD_OPTION`, `APR_NO_SPACE`, and the errors of the three stages
+ * @throws an `AbortError` when `signal` ends the job
+ */
+export async function quantize(
+  input: string | ByteSource,
+  output: string,
+  options: QuantizeOptions = {},
+): Promise<QuantizeReport> {
+  const started = performance.now()
+  checkPath('the output', output)
+  checkOptionNames(options, QUANTIZE_OPTIONS)
+  checkQ4KOptions(options)
+  checkReaderOptions(options)
+  if (options.resume === true && options.mode === 'memory') {
+    throw new AprError('APR_BAD_OPTION', 'expected mode stream or auto with resume, found memory')
+  }
+  if (options.onProgress !== undefined) checkFunction('onProgress', options.onProgress)
+  options.signal?.throwIfAborted()
+
+  const opened = await openInput(input)
+  let job: Job
+  try {
+    job = await prepare(opened, output, options)
+  } catch (error) {
+    await opened.source.close()
+    throw error
+  }
+  const { planned } = job
+  try {
+    await (planned.mode === 'stream' ? quantizeStreaming(job) : quantizeInMemory(job))
+  } catch (error) {
+    // What came too late to keep the output from its place is no failure.
+    if (!job.target.isInPlace) {
+      // What a stage finds wrong with a record is wrong in the input.
+      throw error instanceof AprError ? error.at({ file: opened.source.name }) : error
+    }
+  }
+
+  const { input: name, inputBytes, outputBytes, ratio, tensors, quantized, kept, reasons, mode, warnings } = planned
+  const summary = { inputBytes, outputBytes, ratio, tensors, quantized, kept, reasons, mode, warnings }
+  return {
+    input: name,
+    output,
+    ...summary,
+    resumedTensors: job.target.resumed.size,
+    restartReason: job.target.restartReason,
+    seconds: (performance.now() - started) / 1000,
+    peakMemoryBytes: await peakMemoryBytes(),
+  }
+}
+
+/** What the two modes need, once everything was checked that can be without reading a tensor. */
+interface Job {
+  readonly opened: OpenInput
+  /** The locked output, with what is there of it already. */
+  readonly target: OutputFile
+  readonly options: QuantizeOptions
+  readonly planned: Omit<Plan, 'freeBytes'>
+}
+
+async function prepare(opened: OpenInput, output: string, options: QuantizeOptions): Promise<Job> {
+  const { source, open } = opened
+  // Only a stream can go on where another ended.
+  const mode = options.resume === true ? 'stream' : options.mode
+  // For a model of many tensors each of these takes milliseconds: the event loop turns in between.
+  await turn()
+  const quantized = quantizeModel(open.model, options)
+  await turn()
+  const planned = planJob(quantized, source, { ...options, mode: mode ?? 'auto' })
+  await turn()
+  if (options.spaceCheck !== false) await checkSpace(output, planned.outputBytes)
+  const { overwrite = false, resume = false, signal } = options
+  const job = planned.mode === 'stream' ? jobName(source, quantized.model, options) : undefined
+  const target = await OutputFile.create(output, { overwrite, resume, job, signal, origin: open.model.origin })
+  return { opened, target, options, planned }
+}
+
+/** Names all that decides the output's bytes; undefined where the input cannot be told to be unchanged. */
+function jobName(source: ByteSource, model: AprModel, { fit = 'search' }: QuantizeOptions): string | undefined {
+  if (source.version === undefined) return undefined
+  return createHash('sha256')
+    .update(JSON.stringify([packageVersion(), source.version, fit]))
+    .update(encodeHead(model))
+    .digest('hex')
+}
+
+/** In constant memory, whatever the size of the model. */
+async function quantizeStreaming({ opened, target, options, planned }: Job): Promise<void> {
+  const { resumed } = target
+  // The writer learns the model from a record: one at least has to come.
+  const [first] = planned.decisions
+  if (first && resumed.size === planned.tensors) target.forget(first.name)
+  const { onProgress, signal } = options
+  await run(
+    [
+      readOpened(opened, options),
+      // Only the stages that have something to do: each holds a record or two.
+      ...progressStage(planned, onProgress),
+      // Every byte of the input is read and checked, also of tensors that are done.
+      ...(resumed.size > 0 ? [skipRecords(({ name }) => resumed.has(name))] : []),
+      quantizeStage(options),
+      writeOpened(target, options),
+    ],
+    signal,
+  )
+}
+
+/** All in memory: everything is read, then everything is quantized, then the file is written from front to back. */
+async function quantizeInMemory({ opened, target, options, planned }: Job): Promise<void> {
+  const { onProgress, signal } = options
+  try {
+    const source: TensorRecord[] = []
+    await run([readOpened(opened, options), collect(source)], signal)
+    const progress = progressStage(planned, onProgress)
+    const quantized: TensorRecord[] = []
+    await run([Readable.from(taken(source)), ...progress, quantizeStage(options), collect(quantized)], signal)
+    await writeWhole(target, quantized, signal)
+  } finally {
+    await target.discard()
+  }
+}
+
+/** The records one after the other, each let go of when the next is asked for. */
+function* taken(records: TensorRecord[]): Generator<TensorRecord> {
+  records.reverse()
+  for (let record = records.pop(); record !== undefined; record = records.pop()) yield record
+}
+
+/** Runs a pipeline to its end and waits until every stage is closed, also when one failed. */
+async function run(
+  stages: readonly { once(event: 'close', listener: () => void): unknown }[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const closed = stages.map((stage) => new Promise<void>((done) => stage.once('close', done)))
+  try {
+    await pipeline(stages as unknown as NodeJS.ReadWriteStream[], { ...(signal && { signal }) })
+  } finally {
+    await Promise.all(closed)
+  }
+}
+
+/** @throws AprError `APR_NO_SPACE` with both numbers */
+async function checkSpace(output: string, needed: number): Promise<void> {
+  const free = (await freeBytes(dirname(resolve(output)))) + (await partialBytes(output))
+  if (free < needed) {
+    throw new AprError('APR_NO_SPACE', `expected ${needed} bytes free on the output's disk, found ${free}`, {
+      file: output,
+    })
+  }
+}
+
+/** The stage that reports, where somebody wants to know. */
+function progressStage(
+  { tensors, decisions }: Pick<Plan, 'tensors' | 'decisions'>,
+  onProgress: QuantizeOptions['onProgress'],
+): TensorTransform[] {
+  if (onProgress === undefined) return []
+  const totalBytes = decisions.reduce((sum, { inputBytes }) => sum + inputBytes, 0)
+  let bytes = 0
+  let done = 0
+  const report = ({ name, offset, data, size }: TensorRecord): void => {
+    bytes += data.length
+    if (offset + data.length === size) done++
+    onProgress({ bytes, totalBytes, tensors: done, totalTensors: tensors, tensor: name })
+  }
+  return [tapRecords(report)]
+}

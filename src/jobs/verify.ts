@@ -1,0 +1,46 @@
+import { AprError } from '../model/errors.js'
+import { openSource, type ByteSource } from '../files/byte-source.js'
+import { release } from '../streams/buffers.js'
+import { openInput } from '../formats/apr/open.js'
+import { readOpened } from '../streams/reader.js'
+
+export interface Verification {
+  readonly file: string
+  /** Whether nothing is wrong. A file without a checksum can be good. */
+  readonly ok: boolean
+  /** Bytes of the file. */
+  readonly size: number
+  /** Numbers of tensors: those read in full, and those of the index. */
+  readonly verified: number
+  readonly tensors: number
+  /** The checksum at the end: `none` in a file that has none, `unchecked` when something else was wrong before. */
+  readonly footer: 'good' | 'wrong' | 'none' | 'unchecked'
+  /** The first thing that is wrong. */
+  readonly error: AprError | undefined
+}
+
+/**
+ * Reads a whole file and checks all of it: structure, padding, scales of quantized tensors, checksum. Takes constant
+ * memory.
+ *
+ * @throws the file system's own errors; what is wrong with the file is in the result
+ */
+export async function verify(input: string | ByteSource): Promise<Verification> {
+  const source = await openSource(input)
+  const found = { file: source.name, size: source.size, verified: 0, tensors: 0 }
+  let hasFooter = false
+  try {
+    const open = await openInput(source)
+    found.tensors = open.open.tensors.length
+    hasFooter = open.open.footerOffset !== undefined
+    for await (const { offset, data, size } of readOpened(open)) {
+      if (offset + data.length === size) found.verified++
+      release(data)
+    }
+    return { ...found, ok: true, footer: hasFooter ? 'good' : 'none', error: undefined }
+  } catch (error) {
+    if (!(error instanceof AprError)) throw error
+    const isFooter = error.code === 'APR_BAD_CRC' && hasFooter && found.verified === found.tensors
+    return { ...found, ok: false, footer: isFooter ? 'wrong' : 'unchecked', error }
+  }
+}

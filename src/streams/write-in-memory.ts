@@ -1,0 +1,56 @@
+/** The other way to write a file: all records are there, and it is written from front to back. */
+import { Writable } from 'node:stream'
+import { crc32 } from '../checksum/crc32.js'
+import { AprError } from '../model/errors.js'
+import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
+import { encodeHead, layoutModel } from '../formats/apr/layout.js'
+import type { TensorRecord } from '../model/tensor.js'
+import type { OutputFile } from '../files/output-file.js'
+
+/** A sink that keeps every record in `records`. */
+export function collect(records: TensorRecord[]): Writable {
+  return new Writable({
+    objectMode: true,
+    write(record: TensorRecord, _encoding, done) {
+      records.push(record)
+      done()
+    },
+  })
+}
+
+/** Writes the file that these records make. The output is open, and closed by the caller. */
+export async function writeWhole(
+  output: OutputFile,
+  records: readonly TensorRecord[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const model = records[0]?.model
+  if (model === undefined) {
+    throw new AprError('APR_BAD_RECORD', 'expected at least one tensor, found a stream without any', {
+      file: output.path,
+    })
+  }
+  const layout = layoutModel(model)
+  const byTensor = new Map<string, Uint8Array[]>()
+  for (const { name, data } of records) {
+    const parts = byTensor.get(name)
+    if (parts) parts.push(data)
+    else byTensor.set(name, [data])
+  }
+  const head = encodeHead(model)
+  let position = head.length
+  let crc = crc32(head)
+  const append = async (bytes: Uint8Array): Promise<void> => {
+    signal?.throwIfAborted()
+    crc = crc32(bytes, crc)
+    await output.write(bytes, position)
+    position += bytes.length
+  }
+  for (const { name, size } of layout.entries) {
+    for (const data of byTensor.get(name) ?? []) await append(data)
+    await append(new Uint8Array(align(size) - size))
+  }
+  const footer = new Uint8Array(FOOTER_BYTES)
+  new DataView(footer.buffer).setUint32(0, crc, true)
+  await output.commit(head, HEADER_BYTES, footer, layout.fileSize, () => signal?.throwIfAborted())
+}

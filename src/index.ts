@@ -1,5 +1,6 @@
 export { AprError, type AprErrorCode, type ErrorPlace } from './model/errors.js'
-export type { AprModel, DType, FileIdentity, TensorInfo, TensorRecord } from './model/tensor.js'
+export type { AprModel, FileIdentity, TensorInfo, TensorRecord } from './model/tensor.js'
+export type { DType } from './model/dtypes.js'
 export { openFile, type ByteSource } from './files/byte-source.js'
 export { aprReader } from './streams/reader.js'
 export { q4k } from './streams/q4k.js'
@@ -10,7 +11,7 @@ export { filterTensors, mapMetadata, mapTensors } from './streams/stages.js'
 export type { TensorReadable, TensorTransform, TensorWritable } from './streams/streamx.js'
 export type { Fit } from './quant/kernel.js'
 export { selectAsApr, selectByDefault, type Kept, type Reason, type Select } from './quant/policy.js'
-export { dequantizeQ4K } from './quant/q4k-block.js'
+export { dequantize, dequantizeQ4K } from './quant/dequantize.js'
 export { quantize, type Progress, type QuantizeOptions, type QuantizeReport } from './jobs/quantize.js'
 export {
   plan,

@@ -15,7 +15,8 @@ import { threadsFor } from '../streams/executor.js'
 import { openInput } from '../formats/apr/open.js'
 import { estimateMemory, QUANTIZE_OPTIONS, resolveMode, type Mode, type ModeOptions } from './mode.js'
 import type { ByteSource } from '../files/byte-source.js'
-import type { DType, TensorInfo } from '../model/tensor.js'
+import type { DType } from '../model/dtypes.js'
+import type { TensorInfo } from '../model/tensor.js'
 
 /** The options of `quantize`, and where the output would go. */
 export interface PlanOptions extends QuantizeOptions {

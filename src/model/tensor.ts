@@ -1,10 +1,8 @@
 /**
- * The vocabulary of the whole package: what a tensor is, what flows through the streams, and how many bytes a dtype
+ * The vocabulary of the whole package: what a tensor is, what flows through the streams, and how many bytes a tensor
  * takes. Knows no file format and no stream.
  */
-
-/** Element types. Names are the field's; K-quants and the APR quants are block formats. */
-export type DType = 'F32' | 'F16' | 'BF16' | 'F64' | 'I32' | 'I64' | 'I8' | 'U8' | 'Q4_K' | 'Q6_K' | 'APR_Q4' | 'APR_Q8'
+import { DTYPES, isDType, isKQuant, SUPER_BLOCK_ELEMENTS, type DType } from './dtypes.js'
 
 /** One tensor, as an index describes it. */
 export interface TensorInfo {
@@ -51,34 +49,6 @@ export interface TensorRecord extends TensorInfo {
   readonly model: AprModel
 }
 
-/** Elements of a super-block of the K-quants. */
-export const SUPER_BLOCK_ELEMENTS = 256
-/** Elements of a block of APR_Q4. */
-export const APR_Q4_BLOCK_ELEMENTS = 32
-/** Bytes of a block of APR_Q4: an f16 scale and 32 nibbles. */
-export const APR_Q4_BLOCK_BYTES = 18
-/** Bytes before the int8 values of an APR_Q8 tensor: its one f32 scale. */
-export const APR_Q8_HEAD_BYTES = 4
-
-/** Bytes of one element, or of one super-block. */
-const PLAIN_BYTES = { F32: 4, F16: 2, BF16: 2, F64: 8, I32: 4, I64: 8, I8: 1, U8: 1 } as const
-const SUPER_BLOCK_BYTES = { Q4_K: 144, Q6_K: 210 } as const
-
-/** Whether the dtype is one of the K-quants, stored in super-blocks. */
-export function isKQuant(dtype: DType): dtype is 'Q4_K' | 'Q6_K' {
-  return dtype in SUPER_BLOCK_BYTES
-}
-
-/** Bytes of one super-block of a K-quant. */
-export function superBlockBytes(dtype: 'Q4_K' | 'Q6_K'): number {
-  return SUPER_BLOCK_BYTES[dtype]
-}
-
-/** Bytes of one element of a dtype that has no blocks; undefined for one that has. */
-export function elementBytes(dtype: DType): number | undefined {
-  return dtype in PLAIN_BYTES ? PLAIN_BYTES[dtype as keyof typeof PLAIN_BYTES] : undefined
-}
-
 /** Number of elements of a shape. The product of no dimensions is 1: a scalar. */
 export function elementCount(shape: readonly number[]): number {
   let product = 1
@@ -95,18 +65,13 @@ export function elementCount(shape: readonly number[]): number {
  * whole super-block; any other rank is cut flat. Not exact above 2^53: callers refuse such sizes.
  */
 export function tensorBytes(dtype: DType, shape: readonly number[]): number {
-  const elements = elementCount(shape)
-  if (isKQuant(dtype)) {
-    const [rows, cols] = shape
-    const blocks =
-      shape.length === 2 && rows !== undefined && cols !== undefined
-        ? rows * Math.ceil(cols / SUPER_BLOCK_ELEMENTS)
-        : Math.ceil(elements / SUPER_BLOCK_ELEMENTS)
-    return blocks * SUPER_BLOCK_BYTES[dtype]
-  }
-  if (dtype === 'APR_Q4') return Math.ceil(elements / APR_Q4_BLOCK_ELEMENTS) * APR_Q4_BLOCK_BYTES
-  if (dtype === 'APR_Q8') return APR_Q8_HEAD_BYTES + elements
-  return elements * PLAIN_BYTES[dtype]
+  // A name that is none comes from a caller without types, and is refused by what asks for its size.
+  if (!isDType(dtype)) return NaN
+  const { blockElements, blockBytes, headBytes, padsRows } = DTYPES[dtype]
+  const [rows, cols] = shape
+  const isPadded = padsRows && shape.length === 2 && rows !== undefined && cols !== undefined
+  const blocks = isPadded ? rows * Math.ceil(cols / blockElements) : Math.ceil(elementCount(shape) / blockElements)
+  return headBytes + blocks * blockBytes
 }
 
 /** Names of output projections that may be tied to the embedding. */
@@ -134,6 +99,7 @@ export function blockElement(shape: readonly number[], block: number): number {
  */
 export function isPossibleSize(tensor: TensorInfo): boolean {
   const { dtype, shape, size } = tensor
+  if (!isDType(dtype)) return false
   if (size === tensorBytes(dtype, shape) || isTiedPlaceholder(tensor)) return true
   return isKQuant(dtype) && size === tensorBytes(dtype, [elementCount(shape)])
 }

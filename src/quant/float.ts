@@ -2,10 +2,9 @@
  * Conversions between floating-point formats, on bit patterns: exact when widening, round to nearest, ties to even,
  * when narrowing. Subnormals are numbers like any other.
  */
-import { endianness } from 'node:os'
 import { AprError } from '../model/errors.js'
 
-if (endianness() !== 'LE') {
+if (new Uint8Array(Uint16Array.of(1).buffer)[0] !== 1) {
   throw new AprError(
     'APR_UNSUPPORTED',
     'expected a little-endian machine, as the file format is, found a big-endian one',
@@ -23,6 +22,11 @@ export function f16ToF32(half: number): number {
   if (exponent === 0) return sign * mantissa * 2 ** -24
   if (exponent === 31) return mantissa === 0 ? sign * Infinity : NaN
   return sign * (1 + mantissa / 1024) * 2 ** (exponent - 15)
+}
+
+/** Value of the IEEE half-precision number at `position`. */
+export function f16At(bytes: Uint8Array, position: number): number {
+  return f16ToF32((bytes[position] ?? 0) | ((bytes[position + 1] ?? 0) << 8))
 }
 
 /** Value of a 16-bit pattern of the bfloat16 format: the upper half of an f32. */

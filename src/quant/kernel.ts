@@ -2,10 +2,10 @@
  * The seam between the streams and the arithmetic: fits runs of super-blocks in a small memory of its own. Two
  * implementations with the same bytes: the scalar one here, for reading and testing, and the SIMD one in `simd.ts`.
  */
-import { SUPER_BLOCK_ELEMENTS } from '../model/tensor.js'
+import { SUPER_BLOCK_ELEMENTS } from '../model/dtypes.js'
 import { bf16ToF32, f16ToF32 } from './float.js'
 import { minmaxBlock } from './minmax.js'
-import { Q4K_BLOCK_BYTES } from './q4k-block.js'
+import { Q4K_BLOCK_BYTES } from './blocks/q4k.js'
 import { searchBlock } from './search.js'
 
 /** How scales are fitted: `search` gives llama.cpp's bytes, `minmax` those of `apr quantize`. */

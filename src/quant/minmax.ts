@@ -5,7 +5,7 @@
  * This is the readable reference; the SIMD kernel is tested against it.
  */
 import { f32ToF16 } from './float.js'
-import { MAX_SCALE, MAX_VALUE, packBlock, SUB_BLOCK_ELEMENTS, SUB_BLOCKS } from './q4k-block.js'
+import { MAX_SCALE, MAX_VALUE, packBlock, SUB_BLOCK_ELEMENTS, SUB_BLOCKS } from './blocks/q4k.js'
 
 const { fround } = Math
 

@@ -1,13 +1,6 @@
 /** Which tensors become Q4_K, and what becomes of the others. */
-import {
-  elementCount,
-  isKQuant,
-  isTiedPlaceholder,
-  SUPER_BLOCK_ELEMENTS,
-  tensorBytes,
-  type DType,
-  type TensorInfo,
-} from '../model/tensor.js'
+import { elementCount, isTiedPlaceholder, tensorBytes, type TensorInfo } from '../model/tensor.js'
+import { isKQuant, SUPER_BLOCK_ELEMENTS, type DType } from '../model/dtypes.js'
 import { isFloat } from './run.js'
 
 /** The dtype of float tensors that are not quantized. `auto`: F32 and F16 stay, every other float becomes F32. */

@@ -2,28 +2,25 @@
  * A run: consecutive elements of one tensor, as bytes of its dtype. Here runs become Q4_K or F32, whatever the source
  * dtype, in a constant amount of memory.
  */
-import {
-  APR_Q4_BLOCK_BYTES,
-  APR_Q4_BLOCK_ELEMENTS,
-  SUPER_BLOCK_ELEMENTS,
-  elementBytes,
-  type DType,
-} from '../model/tensor.js'
-import { f16ToF32 } from './float.js'
+import { DTYPES, SUPER_BLOCK_ELEMENTS, type DType } from '../model/dtypes.js'
+import { Q4K_BLOCK_BYTES } from './blocks/q4k.js'
+import { decodeElements } from './decode.js'
 import type { Fit, Kernel } from './kernel.js'
-import { Q4K_BLOCK_BYTES } from './q4k-block.js'
 
-/** Dtypes whose values can be read as numbers here, and so be quantized or widened. */
+/** Dtypes whose tensors can be quantized or widened: floats, and the quants that aprender can do nothing else with. */
 export type FloatDType = 'F32' | 'F16' | 'BF16' | 'F64' | 'APR_Q8' | 'APR_Q4'
 
 export interface Run {
   readonly dtype: FloatDType
-  /** Whole elements of the dtype; of APR_Q8 only the int8 values, of APR_Q4 whole blocks. */
+  /** Whole blocks of the dtype, without its head. */
   readonly data: Uint8Array
-  /** How many elements `data` holds. */
+  /** The run's first element, counted from the start of `data`. Default 0. */
+  readonly start?: number
   readonly elements: number
-  /** After how many elements a new super-block starts: the columns of a matrix, or all elements of a flat run. */
+  /** After how many elements a new row starts, and with it a super-block; of what has no rows all its elements. */
   readonly rowElements: number
+  /** Where in its row the run starts: a multiple of 256. Default 0. */
+  readonly inRow?: number
   /** The scale of an APR_Q8 tensor. */
   readonly scale?: number
 }
@@ -35,34 +32,59 @@ export interface BadValue {
   readonly value: number
 }
 
-/** Whether values of this dtype can be read as numbers here. */
+/** Whether tensors of this dtype can be quantized or widened. */
 export function isFloat(dtype: DType): dtype is FloatDType {
-  return ['F32', 'F16', 'BF16', 'F64', 'APR_Q8', 'APR_Q4'].includes(dtype)
+  return DTYPES[dtype].kind === 'float' || dtype === 'APR_Q8' || dtype === 'APR_Q4'
 }
 
 /** Super-blocks that a run becomes. */
-export function runBlocks({ elements, rowElements }: Pick<Run, 'elements' | 'rowElements'>): number {
-  return elements === 0 ? 0 : (elements / rowElements) * Math.ceil(rowElements / SUPER_BLOCK_ELEMENTS)
+export function runBlocks({ elements, rowElements, inRow = 0 }: Omit<Run, 'dtype' | 'data'>): number {
+  return elements === 0 ? 0 : blocksBefore(inRow + elements, rowElements) - inRow / SUPER_BLOCK_ELEMENTS
+}
+
+/** Super-blocks that hold the first `elements` elements of a tensor whose rows have `rowElements` each. */
+export function blocksBefore(elements: number, rowElements: number): number {
+  if (elements === 0) return 0
+  const rows = Math.floor(elements / rowElements)
+  return (
+    rows * Math.ceil(rowElements / SUPER_BLOCK_ELEMENTS) +
+    Math.ceil((elements - rows * rowElements) / SUPER_BLOCK_ELEMENTS)
+  )
+}
+
+/**
+ * Whether a run's super-blocks can be written to the front of its own memory: whatever was written is then behind what
+ * was read. A row must not become larger, and nothing may stand before the run's first element.
+ */
+export function fitsInPlace({ dtype, data, start = 0, elements, rowElements, inRow = 0 }: Run): boolean {
+  const { blockElements, blockBytes } = DTYPES[dtype]
+  const rowFits = blocksBefore(rowElements, rowElements) * Q4K_BLOCK_BYTES <= (rowElements / blockElements) * blockBytes
+  const hasOneRow = inRow + elements <= rowElements
+  return (
+    start === 0 &&
+    (rowFits || hasOneRow) &&
+    runBlocks({ elements, rowElements, inRow }) * Q4K_BLOCK_BYTES <= data.length
+  )
 }
 
 /**
  * Quantizes a run to Q4_K, every row padded with zeros to a whole super-block.
- * @param target takes `runBlocks(run) * 144` bytes; may be the front of the run's own memory where these are no more
- *   than its own bytes, row for row
+ * @param target takes `runBlocks(run) * 144` bytes; may be the front of the run's own memory where that `fitsInPlace`
  * @returns the first value that is not finite; undefined when all are, and `target` is filled
  */
 export function quantizeRun(run: Run, fit: Fit, kernel: Kernel, target: Uint8Array): BadValue | undefined {
-  const isContiguous = run.rowElements % SUPER_BLOCK_ELEMENTS === 0
-  const rowElements = isContiguous ? run.elements : run.rowElements
+  const { elements, rowElements, inRow = 0 } = run
+  // Rows of whole super-blocks are as good as no rows.
+  const isContiguous = rowElements % SUPER_BLOCK_ELEMENTS === 0
   let element = 0
   let written = 0
-  while (element < run.elements) {
+  while (element < elements) {
     // Fill the kernel's input: whole super-blocks, from as many rows as fit.
     const first = element
     let blocks = 0
-    while (element < run.elements && blocks < kernel.maxBlocks) {
-      const restOfRow = rowElements - (element % rowElements)
-      const count = Math.min(restOfRow, (kernel.maxBlocks - blocks) * SUPER_BLOCK_ELEMENTS)
+    while (element < elements && blocks < kernel.maxBlocks) {
+      const restOfRow = isContiguous ? elements : rowElements - ((inRow + element) % rowElements)
+      const count = Math.min(restOfRow, elements - element, (kernel.maxBlocks - blocks) * SUPER_BLOCK_ELEMENTS)
       const start = blocks * SUPER_BLOCK_ELEMENTS
       widenRun(run, element, count, kernel, start)
       element += count
@@ -98,43 +120,20 @@ export function runToF32(run: Run, kernel: Kernel, target: Uint8Array): BadValue
   return undefined
 }
 
-/** Puts `count` elements of the run, from `first` on, into the kernel's input as f32, starting at element `start`. */
-function widenRun(run: Run, first: number, count: number, kernel: Kernel, start: number): void {
-  const { dtype, data } = run
+/** Puts `count` elements of the run, from `first` on, into the kernel's input as f32, from element `position` on. */
+function widenRun(run: Run, first: number, count: number, kernel: Kernel, position: number): void {
+  const { dtype, data, start = 0, scale } = run
   const { input } = kernel
-  const size = elementBytes(dtype)
-  const bytes = size === undefined ? data : data.subarray(first * size, (first + count) * size)
-  switch (dtype) {
-    case 'F32':
-      new Uint8Array(input.buffer, input.byteOffset + start * 4, count * 4).set(bytes)
-      break
-    case 'F16':
-    case 'BF16':
-      kernel.widen(dtype, bytes, start, count)
-      break
-    case 'F64': {
-      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-      for (let i = 0; i < count; i++) input[start + i] = view.getFloat64(i * 8, true)
-      break
-    }
-    case 'APR_Q8': {
-      const scale = run.scale ?? 0
-      for (let i = 0; i < count; i++) input[start + i] = (((data[first + i] ?? 0) << 24) >> 24) * scale
-      break
-    }
-    case 'APR_Q4':
-      for (let i = 0; i < count; i++) input[start + i] = aprQ4Value(data, first + i)
-      break
+  const from = start + first
+  if (dtype === 'F32') {
+    new Uint8Array(input.buffer, input.byteOffset + position * 4, count * 4).set(
+      data.subarray(from * 4, (from + count) * 4),
+    )
+  } else if (dtype === 'F16' || dtype === 'BF16') {
+    kernel.widen(dtype, data.subarray(from * 2, (from + count) * 2), position, count)
+  } else {
+    decodeElements({ dtype, data, first: from, count, scale }, input, position)
   }
-}
-
-/** `(nibble - 8) * scale`; a block is an f16 scale and 16 bytes, the low nibble first. */
-function aprQ4Value(data: Uint8Array, element: number): number {
-  const block = Math.floor(element / APR_Q4_BLOCK_ELEMENTS) * APR_Q4_BLOCK_BYTES
-  const inBlock = element % APR_Q4_BLOCK_ELEMENTS
-  const scale = f16ToF32((data[block] ?? 0) | ((data[block + 1] ?? 0) << 8))
-  const nibble = ((data[block + 2 + (inBlock >> 1)] ?? 0) >> ((inBlock & 1) * 4)) & 15
-  return (nibble - 8) * scale
 }
 
 /** Finds what `fit` refused. Runs once, before the job fails, so it may be slow. */
@@ -151,12 +150,7 @@ function firstNonFinite(run: Run, from: number, kernel: Kernel): BadValue | unde
 }
 
 /** A finite F64 may be infinite only as an f32: then the error should show the number that stands in the file. */
-function sourceValue({ dtype, data }: Run, element: number, widened: number): number {
+function sourceValue({ dtype, data, start = 0 }: Run, element: number, widened: number): number {
   if (dtype !== 'F64') return widened
-  return new DataView(data.buffer, data.byteOffset, data.byteLength).getFloat64(element * 8, true)
-}
-
-/** The scale that an APR_Q8 tensor starts with. */
-export function aprQ8Scale(data: Uint8Array): number {
-  return new DataView(data.buffer, data.byteOffset, data.byteLength).getFloat32(0, true)
+  return new DataView(data.buffer, data.byteOffset, data.byteLength).getFloat64((start + element) * 8, true)
 }

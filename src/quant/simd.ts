@@ -2,10 +2,10 @@
  * The SIMD kernel: WebAssembly, compiled from `assembly/` when the package is built. Four sub-blocks are fitted side by
  * side, one a lane, so that every lane keeps the scalar order of operations and so the scalar bytes.
  */
-import { SUPER_BLOCK_ELEMENTS } from '../model/tensor.js'
+import { SUPER_BLOCK_ELEMENTS } from '../model/dtypes.js'
 import { compileModule, instantiate } from '../wasm.js'
 import type { Kernel } from './kernel.js'
-import { Q4K_BLOCK_BYTES } from './q4k-block.js'
+import { Q4K_BLOCK_BYTES } from './blocks/q4k.js'
 
 /** What the module exports: addresses in its memory, and functions on what stands there. */
 interface KernelExports {

@@ -1,8 +1,8 @@
 /** One piece of work for a kernel: a run that becomes Q4_K or F32. Plain data, so that it can go to another thread. */
 import type { Fit, Kernel } from './kernel.js'
-import { nonFiniteScale } from './k-quant.js'
-import { Q4K_BLOCK_BYTES } from './q4k-block.js'
-import { quantizeRun, runBlocks, runToF32, type BadValue, type Run } from './run.js'
+import { Q4K_BLOCK_BYTES } from './blocks/q4k.js'
+import { nonFiniteScale } from './scales.js'
+import { fitsInPlace, quantizeRun, runBlocks, runToF32, type BadValue, type Run } from './run.js'
 
 export interface Task {
   readonly run: Run
@@ -16,22 +16,19 @@ export interface Task {
 export type TaskResult = { readonly data: Uint8Array } | { readonly bad: BadValue } | { readonly hugeBlock: number }
 
 /** Bytes that a task's result has. */
-export function resultBytes({ run, fit }: Task): number {
+export function resultBytes(run: Run, fit: Fit | undefined): number {
   return fit === undefined ? run.elements * 4 : runBlocks(run) * Q4K_BLOCK_BYTES
 }
 
-/**
- * Whether the result takes the front of its source's memory. Q4_K can, where it is no larger: it is written behind what
- * was read, row by row.
- */
-export function isInPlace(task: Task): boolean {
-  return task.fit !== undefined && task.mayOverwrite && resultBytes(task) <= task.run.data.length
+/** Whether the result takes the front of its source's memory. */
+export function isInPlace({ run, fit, mayOverwrite }: Task): boolean {
+  return fit !== undefined && mayOverwrite && fitsInPlace(run)
 }
 
-/** @param spare memory of at least `resultBytes(task)` for a result that may not overwrite its source */
+/** @param spare memory of at least `resultBytes` for a result that may not overwrite its source */
 export function performTask(task: Task, kernel: Kernel, spare?: Uint8Array): TaskResult {
   const { run, fit } = task
-  const size = resultBytes(task)
+  const size = resultBytes(run, fit)
   const data = isInPlace(task) ? run.data.subarray(0, size) : (spare?.subarray(0, size) ?? new Uint8Array(size))
   if (fit === undefined) {
     const bad = runToF32(run, kernel, data)

@@ -55,7 +55,7 @@ export class Executor {
     const keeper = isInPlace(task) ? owner : undefined
     if (this.#threads === 0 || run.elements <= SMALL_ELEMENTS) {
       this.#kernel ??= createSimdKernel()
-      return adopted(performTask(task, this.#kernel, this.#spare(resultBytes(task))), keeper)
+      return adopted(performTask(task, this.#kernel, this.#spare(resultBytes(run, fit))), keeper)
     }
     try {
       const pool = await (this.#pool ??= this.#start())

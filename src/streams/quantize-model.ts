@@ -3,7 +3,8 @@ import { FLAGS } from '../formats/apr/header.js'
 import { editedMetadataBytes, editMetadata, metadataValue } from '../formats/apr/metadata.js'
 import type { Fit } from '../quant/kernel.js'
 import { decide, type Decision, type Kept, type Select } from '../quant/policy.js'
-import { elementCount, parameterCount, SUPER_BLOCK_ELEMENTS, type AprModel } from '../model/tensor.js'
+import { elementCount, parameterCount, type AprModel } from '../model/tensor.js'
+import { SUPER_BLOCK_ELEMENTS } from '../model/dtypes.js'
 import { checkBytesOption, checkChoiceOption, checkFunction, checkWholeOption } from './options.js'
 
 export interface Q4KOptions {

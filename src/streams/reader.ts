@@ -5,15 +5,9 @@ import { AprError } from '../model/errors.js'
 import { turn } from './event-loop.js'
 import { ALIGNMENT, FOOTER_BYTES, hex } from '../formats/apr/header.js'
 import { checkSource, type ByteSource } from '../files/byte-source.js'
-import { nonFiniteScale } from '../quant/k-quant.js'
-import {
-  blockElement,
-  isKQuant,
-  superBlockBytes,
-  tensorBytes,
-  type TensorInfo,
-  type TensorRecord,
-} from '../model/tensor.js'
+import { nonFiniteScale } from '../quant/scales.js'
+import { DTYPES } from '../model/dtypes.js'
+import { blockElement, tensorBytes, type TensorInfo, type TensorRecord } from '../model/tensor.js'
 import { BufferPool, disown } from './buffers.js'
 import { openInput, type OpenInput } from '../formats/apr/open.js'
 import { checkOptionNames, checkReaderOptions, READER_OPTIONS, type ReaderOptions } from './options.js'
@@ -220,10 +214,9 @@ function checkZero(bytes: Uint8Array, position: number, file: string): void {
 
 /** A K-quant block whose scale is NaN or infinite decodes to nothing but such values. */
 function checkScales({ name, dtype, shape, size }: TensorInfo, data: Uint8Array, offset: number, file: string): void {
-  if (!isKQuant(dtype)) return
   const block = nonFiniteScale(dtype, data)
   if (block === undefined) return
-  const index = offset / superBlockBytes(dtype) + block
+  const index = offset / DTYPES[dtype].blockBytes + block
   const isFlat = size !== tensorBytes(dtype, shape)
   throw new AprError('APR_BAD_VALUE', `expected finite scales, found one that is not in super-block ${index}`, {
     file,

@@ -1,5 +1,6 @@
 /** What the stages share of streamx: typed faces, the byte count of records, and the bridge for its hooks. */
-import { AprError } from '../model/errors.js'
+import { DTYPES, isDType } from '../model/dtypes.js'
+import { AprError, printable } from '../model/errors.js'
 import type { TensorRecord } from '../model/tensor.js'
 
 /** A stream of tensor records: for `pipeline`, `.pipe()` and `for await`. */
@@ -64,7 +65,11 @@ export function checkIsRecord(value: unknown): TensorRecord {
       `expected a tensor record (name, dtype, shape, size, offset, data, model), found ${describeValue(value)}`,
     )
   }
-  const { name, size, data } = record as TensorRecord
+  const { name, dtype, size, data } = record as TensorRecord
+  if (!isDType(dtype)) {
+    const what = `expected a dtype among ${Object.keys(DTYPES).join(', ')}, found ${printable(dtype)}`
+    throw new AprError('APR_BAD_RECORD', what, { tensor: name })
+  }
   if (data.length === 0 && size > 0) {
     const what =
       'expected a record with bytes, found one whose data is gone: a record passed on twice needs a copy (data.slice())'

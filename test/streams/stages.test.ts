@@ -336,17 +336,34 @@ void test('records of one tensor that are out of order, doubled, too long or of 
   }
 })
 
-void test('q4k refuses a record that starts or ends inside a super-block', async (t) => {
-  const cut = plain((record) =>
-    record.name === 'c.weight'
-      ? [
-          { ...record, data: record.data.slice(0, 510) },
-          { ...record, offset: record.offset + 510, data: record.data.slice(510) },
-        ]
-      : [record],
-  )
-  await fails(t, (source) => [aprReader(source), cut, q4k()], { code: 'APR_BAD_RECORD', tensor: 'c.weight' })
+void test('records may be cut anywhere between blocks of their dtype', async (t) => {
+  const expected = await through(t, q4k())
+  for (const places of [[2], [510], [512, 514, 516], [100, 1022, 1024, 2000]]) {
+    const output = join(t.testdir(), 'out.apr')
+    await run([aprReader(new MemorySource(MODEL)), cutAt(0, ...places, 2048), q4k(), aprWriter(output)])
+    sameBytes(t, readFileSync(output), expected, `cut at ${places.join()}`)
+  }
 })
+
+void test('q4k refuses records with a gap inside a super-block, and such as end inside an element', async (t) => {
+  const refused = { code: 'APR_BAD_RECORD', tensor: 'c.weight' }
+  const gap = plain((record) => (record.name === 'c.weight' && record.offset === 510 ? [] : [record]))
+  await fails(t, (source) => [aprReader(source), cutAt(0, 510, 514, 2048), gap, q4k()], refused)
+  await fails(t, (source) => [aprReader(source), cutAt(2, 2048), q4k()], refused)
+  await fails(t, (source) => [aprReader(source), cutAt(0, 511, 2048), q4k()], refused)
+  await fails(t, (source) => [aprReader(source), cutAt(0, 510), q4k()], refused)
+})
+
+/** Cuts c.weight, which is one record of 2,048 bytes, at these places. */
+function cutAt(...places: number[]): Transform {
+  return plain((record) => {
+    if (record.name !== 'c.weight') return [record]
+    return places.slice(1).map((end, i) => {
+      const offset = places[i] ?? 0
+      return { ...record, offset, data: record.data.slice(offset, end) }
+    })
+  })
+}
 
 void test('what is no tensor record is refused by every stage, and crashes none', async (t) => {
   const values: unknown[] = [

@@ -1,5 +1,5 @@
 import { AprError } from '../../model/errors.js'
-import type { DType } from '../../model/tensor.js'
+import type { DType } from '../../model/dtypes.js'
 
 /** The id of each dtype in the tensor index: the one that writers use. */
 const IDS: Record<DType, number> = {

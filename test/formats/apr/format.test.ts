@@ -12,7 +12,8 @@ import { decodeHeader, encodeHeader, flagNames, type AprHeader } from '../../../
 import { encodeHead, layoutModel } from '../../../dist/formats/apr/layout.js'
 import { decodeMetadata, editMetadata, metadataValue } from '../../../dist/formats/apr/metadata.js'
 import { compareNames, decodeEntry, encodeEntry, entryBytes } from '../../../dist/formats/apr/tensor-index.js'
-import { parameterCount, tensorBytes, type DType, type TensorInfo } from '../../../dist/model/tensor.js'
+import type { DType } from '../../../dist/model/dtypes.js'
+import { parameterCount, tensorBytes, type TensorInfo } from '../../../dist/model/tensor.js'
 import { align, buildApr, DTYPE_IDS } from '../../helpers/apr-file.js'
 import { changes, join, objectText, valueText, type ObjectText } from '../../helpers/json-text.js'
 

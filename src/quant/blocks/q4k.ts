@@ -1,10 +1,10 @@
 /** The Q4_K super-block: 256 elements in 144 bytes. Packing, and decoding. */
-import { SUPER_BLOCK_ELEMENTS } from '../model/tensor.js'
-import { f16ToF32 } from './float.js'
+import { DTYPES } from '../../model/dtypes.js'
+import { f16At } from '../float.js'
 
 export const SUB_BLOCKS = 8
 export const SUB_BLOCK_ELEMENTS = 32
-export const Q4K_BLOCK_BYTES = 144
+export const Q4K_BLOCK_BYTES = DTYPES.Q4_K.blockBytes
 /** Largest 6-bit scale or min, and largest 4-bit value. */
 export const MAX_SCALE = 63
 export const MAX_VALUE = 15
@@ -63,34 +63,20 @@ function unpackScale(bytes: Uint8Array, start: number, j: number): { scale: numb
   }
 }
 
-/**
- * Decodes Q4_K: `(d * scale) * q - (dmin * min)`, every step rounded to f32.
- * @param bytes whole super-blocks of 144 bytes
- * @param target takes 256 values a super-block
- */
-export function dequantizeQ4K(
-  bytes: Uint8Array,
-  target = new Float32Array((bytes.length / Q4K_BLOCK_BYTES) * SUPER_BLOCK_ELEMENTS),
-): Float32Array {
+/** Decodes the super-block at `start`: `(d * scale) * q - (dmin * min)`, every step rounded to f32. */
+export function decodeQ4KBlock(bytes: Uint8Array, start: number, target: Float32Array, position: number): void {
   const { fround } = Math
-  let out = 0
-  for (let start = 0; start + Q4K_BLOCK_BYTES <= bytes.length; start += Q4K_BLOCK_BYTES) {
-    const d = f16At(bytes, start)
-    const dmin = f16At(bytes, start + 2)
-    for (let j = 0; j < SUB_BLOCKS; j++) {
-      const { scale, min } = unpackScale(bytes, start, j)
-      const step = fround(d * scale)
-      const low = fround(dmin * min)
-      const shift = (j & 1) * 4
-      for (let l = 0; l < SUB_BLOCK_ELEMENTS; l++) {
-        const q = ((bytes[start + VALUES_OFFSET + (j >> 1) * 32 + l] ?? 0) >> shift) & 15
-        target[out++] = fround(fround(step * q) - low)
-      }
+  const d = f16At(bytes, start)
+  const dmin = f16At(bytes, start + 2)
+  let out = position
+  for (let j = 0; j < SUB_BLOCKS; j++) {
+    const { scale, min } = unpackScale(bytes, start, j)
+    const step = fround(d * scale)
+    const low = fround(dmin * min)
+    const shift = (j & 1) * 4
+    for (let l = 0; l < SUB_BLOCK_ELEMENTS; l++) {
+      const q = ((bytes[start + VALUES_OFFSET + (j >> 1) * 32 + l] ?? 0) >> shift) & 15
+      target[out++] = fround(fround(step * q) - low)
     }
   }
-  return target
-}
-
-function f16At(bytes: Uint8Array, position: number): number {
-  return f16ToF32((bytes[position] ?? 0) | ((bytes[position + 1] ?? 0) << 8))
 }

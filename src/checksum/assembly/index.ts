@@ -21,7 +21,51 @@ export const STATE_BYTES: usize = LAGS * VECTOR;
 export const STATE: usize = 1024;
 export const DATA: usize = STATE + STATE_BYTES;
 export const DATA_BYTES: usize = 256 * 1024;
-export const MEMORY_BYTES: usize = DATA + DATA_BYTES;
+
+/** For short data, slicing by 16: table k gives the remainder of a byte that k zero bytes follow. */
+const SLICES: usize = 16;
+const TABLE_BYTES: usize = 256 * 4;
+const TABLES: usize = DATA + DATA_BYTES;
+export const MEMORY_BYTES: usize = TABLES + SLICES * TABLE_BYTES;
+
+/** Fills the tables: once, before anything else. */
+export function prepare(): void {
+  for (let byte: u32 = 0; byte < 256; byte++) {
+    let remainder = byte;
+    for (let bit = 0; bit < 8; bit++) remainder = (remainder >>> 1) ^ (remainder & 1 ? 0xedb88320 : 0);
+    store<u32>(TABLES + byte * 4, remainder);
+  }
+  for (let slice: usize = 1; slice < SLICES; slice++) {
+    for (let byte: usize = 0; byte < 256; byte++) {
+      const before = load<u32>(TABLES + (slice - 1) * TABLE_BYTES + byte * 4);
+      store<u32>(TABLES + slice * TABLE_BYTES + byte * 4, (before >>> 8) ^ entry(0, before));
+    }
+  }
+}
+
+/** The CRC's register after the first `bytes` of DATA. */
+export function update(register: u32, bytes: usize): u32 {
+  const end = DATA + bytes;
+  let i = DATA;
+  for (; i + SLICES <= end; i += SLICES) {
+    const near = word(12, load<u32>(i) ^ register) ^ word(8, load<u32>(i, 4));
+    register = near ^ word(4, load<u32>(i, 8)) ^ word(0, load<u32>(i, 12));
+  }
+  for (; i < end; i++) register = (register >>> 8) ^ entry(0, register ^ load<u8>(i));
+  return register;
+}
+
+/** The remainder of four bytes that `slice` bytes follow. */
+@inline
+function word(slice: usize, bytes: u32): u32 {
+  const low = entry(slice + 3, bytes) ^ entry(slice + 2, bytes >>> 8);
+  return low ^ entry(slice + 1, bytes >>> 16) ^ entry(slice, bytes >>> 24);
+}
+
+@inline
+function entry(slice: usize, byte: u32): u32 {
+  return load<u32>(TABLES + slice * TABLE_BYTES + ((<usize>(byte & 255)) << 2));
+}
 
 /** Starts a message. */
 export function begin(): void {

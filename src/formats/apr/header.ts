@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib'
+import { crc32 } from '../../checksum/crc32.js'
 import { AprError } from '../../model/errors.js'
 
 /** The header's flag bits. */

@@ -5,6 +5,7 @@ import type { Fit } from '../quant/kernel.js'
 import { decide, type Decision, type Kept, type Select } from '../quant/policy.js'
 import { elementCount, parameterCount, type AprModel } from '../model/tensor.js'
 import { SUPER_BLOCK_ELEMENTS } from '../model/dtypes.js'
+import { utf8Bytes } from '../model/utf8.js'
 import { checkBytesOption, checkChoiceOption, checkFunction, checkWholeOption } from './options.js'
 
 export interface Q4KOptions {
@@ -62,7 +63,7 @@ function deriveQuantized(model: AprModel, options: Q4KOptions): Quantized {
   const tensors = Object.freeze(all.map(({ to }) => to))
   const flags = model.flags | FLAGS.rowMajor
   if (!all.some(({ reason }) => reason === 'selected')) {
-    const metadataBytes = Buffer.byteLength(model.metadata)
+    const metadataBytes = utf8Bytes(model.metadata)
     return { model: Object.freeze({ ...model, tensors, flags }), decisions, metadataBytes }
   }
   const originalFormat = metadataValue(model.metadata, 'original_format')

@@ -4,6 +4,7 @@
  */
 import { AprError } from '../../model/errors.js'
 import type { AprModel, TensorInfo } from '../../model/tensor.js'
+import { utf8Bytes } from '../../model/utf8.js'
 import { align, encodeHeader, FOOTER_BYTES, HEADER_BYTES } from './header.js'
 import { MAX_METADATA_BYTES } from './metadata.js'
 import { checkTensor, compareNames, encodeEntry, entryBytes, MAX_TENSORS, type IndexEntry } from './tensor-index.js'
@@ -29,7 +30,7 @@ const layouts = new WeakMap<AprModel, Layout>()
 export function layoutModel(model: AprModel, metadataBytes?: number): Layout {
   let layout = layouts.get(model)
   if (layout === undefined) {
-    layout = layoutTensors(model.tensors, metadataBytes ?? Buffer.byteLength(model.metadata))
+    layout = layoutTensors(model.tensors, metadataBytes ?? utf8Bytes(model.metadata))
     layouts.set(model, layout)
   }
   return layout
@@ -38,8 +39,8 @@ export function layoutModel(model: AprModel, metadataBytes?: number): Layout {
 /** Header, metadata and index with their padding: the bytes of the file before its data. */
 export function encodeHead(model: AprModel): Uint8Array {
   const { entries, indexOffset, dataOffset } = layoutModel(model)
-  const head = Buffer.alloc(dataOffset)
-  const metadataSize = head.write(model.metadata, HEADER_BYTES)
+  const head = new Uint8Array(dataOffset)
+  const { written: metadataSize } = new TextEncoder().encodeInto(model.metadata, head.subarray(HEADER_BYTES))
   const { flags, minorVersion, reserved } = model
   const tensorCount = entries.length
   head.set(
@@ -54,8 +55,9 @@ export function encodeHead(model: AprModel): Uint8Array {
       reserved,
     }),
   )
+  const view = new DataView(head.buffer)
   let position = indexOffset
-  for (const entry of entries) position = encodeEntry(entry, head, position)
+  for (const entry of entries) position = encodeEntry(entry, view, position)
   return head
 }
 

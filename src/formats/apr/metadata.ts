@@ -3,6 +3,7 @@
  * JSON.stringify, so only the values that change are replaced; every other byte is carried over.
  */
 import { AprError } from '../../model/errors.js'
+import { utf8Bytes } from '../../model/utf8.js'
 import { findMembers, type Member } from './json-members.js'
 
 /**
@@ -52,8 +53,8 @@ export function editMetadata(text: string, changes: Readonly<Record<string, unkn
  */
 export function editedMetadataBytes(text: string, changes: Readonly<Record<string, unknown>>): number {
   return findEdits(text, changes).reduce(
-    (sum, { start, end, content }) => sum + Buffer.byteLength(content) - Buffer.byteLength(text.slice(start, end)),
-    Buffer.byteLength(text),
+    (sum, { start, end, content }) => sum + utf8Bytes(content) - utf8Bytes(text.slice(start, end)),
+    utf8Bytes(text),
   )
 }
 

@@ -1,5 +1,6 @@
 import { AprError, located, printable } from '../../model/errors.js'
 import { isPossibleSize, tensorBytes, type TensorInfo } from '../../model/tensor.js'
+import { utf8Bytes } from '../../model/utf8.js'
 import { decodeDType, encodeDType } from './dtypes.js'
 import { ALIGNMENT, getSafeInteger } from './header.js'
 
@@ -62,7 +63,7 @@ export function decodeEntry(bytes: DataView, start: number): { entry: IndexEntry
 
 /** Bytes that an entry takes. */
 export function entryBytes({ name, shape }: TensorInfo): number {
-  return MIN_ENTRY_BYTES + Buffer.byteLength(name) + shape.length * 8
+  return MIN_ENTRY_BYTES + utf8Bytes(name) + shape.length * 8
 }
 
 /**
@@ -71,14 +72,15 @@ export function entryBytes({ name, shape }: TensorInfo): number {
  */
 export function encodeEntry(
   { name, dtype, shape, dataOffset, size }: IndexEntry,
-  target: Buffer,
+  target: DataView,
   start: number,
 ): number {
-  const nameBytes = target.write(name, start + 2)
-  target.writeUInt16LE(nameBytes, start)
+  const place = new Uint8Array(target.buffer, target.byteOffset + start + 2, target.byteLength - start - 2)
+  const { written: nameBytes } = encoder.encodeInto(name, place)
+  target.setUint16(start, nameBytes, true)
   let position = start + 2 + nameBytes
-  target.writeUInt8(encodeDType(dtype), position)
-  target.writeUInt8(shape.length, position + 1)
+  target.setUint8(position, encodeDType(dtype))
+  target.setUint8(position + 1, shape.length)
   position += 2
   for (const dimension of shape) position = writeUint64(dimension, target, position)
   position = writeUint64(dataOffset, target, position)
@@ -86,9 +88,10 @@ export function encodeEntry(
 }
 
 /** In two halves: a BigInt for each number takes several times as long. */
-function writeUint64(value: number, target: Buffer, position: number): number {
-  target.writeUInt32LE(value % 2 ** 32, position)
-  return target.writeUInt32LE(Math.floor(value / 2 ** 32), position + 4)
+function writeUint64(value: number, target: DataView, position: number): number {
+  target.setUint32(position, value % 2 ** 32, true)
+  target.setUint32(position + 4, Math.floor(value / 2 ** 32), true)
+  return position + 8
 }
 
 /**
@@ -119,7 +122,7 @@ export function checkTensor(tensor: TensorInfo): void {
   if (!isWellFormed(name)) {
     throw new AprError('APR_BAD_RECORD', 'expected a tensor name of whole characters, found a lone surrogate', place)
   }
-  const nameBytes = Buffer.byteLength(name)
+  const nameBytes = utf8Bytes(name)
   if (nameBytes > MAX_NAME_BYTES) {
     throw new AprError(
       'APR_LIMIT',
@@ -158,6 +161,7 @@ function sizeMessage(dtype: string, shape: readonly number[], size: number): str
   return `expected ${tensorBytes(dtype as TensorInfo['dtype'], shape)} bytes for ${dtype} [${shape.join(', ')}], found ${size}`
 }
 
+const encoder = new TextEncoder()
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 function decodeName(bytes: Uint8Array): string {

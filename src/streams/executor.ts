@@ -43,12 +43,11 @@ export class Executor {
 
   /**
    * Turns a run into Q4_K, or without a fit into F32.
-   * @param data what the run's data is, or is a part of; used up
+   * @param data what the run's data is, or is a part of; used up where it is a pool's
    * @param tensor its name, for the error
    */
   async perform(run: Run, fit: Fit | undefined, data: Uint8Array, tensor: string): Promise<TaskResult> {
     const owner = disown(data)
-    const buffer = run.data.buffer as ArrayBuffer
     // Only a buffer of our own may be overwritten; nobody else holds it.
     const task: Task = { run, fit, mayOverwrite: owner !== undefined }
     // Asked now: what is moved to a thread is no longer there to ask.
@@ -61,7 +60,8 @@ export class Executor {
       const pool = await (this.#pool ??= this.#start())
       // A pool that was destroyed would start anew.
       if (this.#isClosing || this.#closed) throw this.#failure ?? new Error('the threads were ended')
-      return adopted(await pool.run(task, { transferList: owner ? [buffer] : [] }), keeper)
+      const sent = owner ? task : copied(task)
+      return adopted(await pool.run(sent, { transferList: [sent.run.data.buffer as ArrayBuffer] }), keeper)
     } catch (error) {
       throw new AprError(
         'APR_WORKER',
@@ -126,6 +126,11 @@ async function createPool(threads: number): Promise<Piscina<Task, TaskResult>> {
     // A task leaves next to nothing to collect: without a limit each heap would grow by megabytes all the same.
     resourceLimits: { maxYoungGenerationSizeMb: 1 },
   })
+}
+
+/** A task with memory of its own: a view that is sent as it is takes all of its buffer along, however large that is. */
+function copied({ run, fit }: Task): Task {
+  return { run: { ...run, data: new Uint8Array(run.data) }, fit, mayOverwrite: true }
 }
 
 /** A result in the source's own buffer keeps that buffer in its pool. */

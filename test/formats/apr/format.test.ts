@@ -474,6 +474,22 @@ void test('the CRC-32 of data of any length, place and content is that of zlib',
   t.end()
 })
 
+void test('no bytes leave a CRC-32 as it was, whatever memory they are a view of', (t) => {
+  const looked = new Uint8Array(0)
+  const views = {
+    'of nothing': new Uint8Array(0),
+    'of a buffer that was looked at': new Uint8Array(looked.buffer),
+    'that was looked at': looked,
+    'of an empty buffer': new Uint8Array(new ArrayBuffer(0)),
+    'of the end of a buffer': new Uint8Array(64).subarray(64),
+    'of a buffer that was moved away': moved(new Uint8Array(64)),
+  }
+  for (const [what, view] of Object.entries(views)) {
+    for (const before of [0, 1, 0xffffffff]) t.equal(foldingCrc32(view, before), before, what)
+  }
+  t.end()
+})
+
 void test('CRC-32 checksums combine over lengths beyond 4 GiB', (t) => {
   // Zeros double their length with every step; 2^35 bytes of them, the other way round: 2^20 appended 2^15 times.
   let doubled = crc32(Buffer.alloc(1024))
@@ -484,6 +500,11 @@ void test('CRC-32 checksums combine over lengths beyond 4 GiB', (t) => {
   t.equal(appendZerosCrc32(crc32(Buffer.alloc(0)), 2 ** 35), appended)
   t.end()
 })
+
+function moved(view: Uint8Array): Uint8Array {
+  structuredClone(view.buffer, { transfer: [view.buffer as ArrayBuffer] })
+  return view
+}
 
 /** An index entry as the format's table says it. */
 function entryByHand({ name, dtype, shape, size, dataOffset }: TensorInfo & { dataOffset: number }): Buffer {

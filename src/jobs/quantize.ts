@@ -20,7 +20,7 @@ import { checkQ4KOptions, quantizeModel, type Q4KOptions } from '../streams/quan
 import { openInput, type OpenInput } from '../formats/apr/open.js'
 import { readOpened } from '../streams/reader.js'
 import { OutputFile, partialBytes } from '../files/output-file.js'
-import { skipRecords, tapRecords } from '../streams/stages.js'
+import { tapRecords } from '../streams/stages.js'
 import type { TensorTransform } from '../streams/streamx.js'
 import { collect, writeWhole } from '../streams/write-in-memory.js'
 import { writeOpened } from '../streams/writer.js'
@@ -168,8 +168,7 @@ async function quantizeStreaming({ opened, target, options, planned }: Job): Pro
       // Only the stages that have something to do: each holds a record or two.
       ...progressStage(planned, onProgress),
       // Every byte of the input is read and checked, also of tensors that are done.
-      ...(resumed.size > 0 ? [skipRecords(({ name }) => resumed.has(name))] : []),
-      quantizeStage(options),
+      quantizeStage(options, ({ name }) => resumed.has(name)),
       writeOpened(target, options),
     ],
     signal,

@@ -1,13 +1,87 @@
-/** Deriving the model that a stage announces from the one that reached it. */
+/**
+ * Deriving the model that a stage announces from the one that reached it, and at the end the model of what really came:
+ * a stage of the user's may drop and change tensors without a word to the model.
+ */
 import { editMetadata, metadataValue } from '../formats/apr/metadata.js'
-import { parameterCount, type AprModel, type TensorInfo } from '../model/tensor.js'
+import { parameterCount, type AprModel, type TensorInfo, type TensorRecord } from '../model/tensor.js'
+import { ArrivedTensors, checkNames } from './arrived-tensors.js'
 
-/** The same model with other tensors. Where the number of parameters changes and metadata tells it, that is changed too. */
+/** What a stage makes of a model. Pure: the same model gives the same. */
+type Derive = (model: AprModel) => AprModel
+
+/** Where the model that a stage announces comes from. */
+interface Derivation {
+  readonly from: AprModel
+  readonly intake: Intake
+}
+
+const derivations = new WeakMap<AprModel, Derivation>()
+
+/**
+ * The same model with other tensors. Where the number of parameters changes and metadata tells it, that is changed too.
+ * @throws AprError `APR_BAD_INDEX` for two tensors of one name
+ */
 export function withTensors(model: AprModel, tensors: readonly TensorInfo[]): AprModel {
+  checkNames(tensors)
   const count = parameterCount(tensors)
   const isTold = count !== parameterCount(model.tensors) && metadataValue(model.metadata, 'param_count') !== undefined
   const metadata = isTold ? editMetadata(model.metadata, { param_count: count }) : model.metadata
   return Object.freeze({ ...model, metadata, tensors: Object.freeze([...tensors]) })
+}
+
+/** What a stage that changes the model takes in: it says what each record's model becomes, and notes what came. */
+export class Intake {
+  readonly #derive: Derive
+  readonly #announce: Derive
+  readonly #arrived = new ArrivedTensors()
+  #isWhole = false
+
+  /** @param derive called once a model, and once more at the end where something else came than was announced */
+  constructor(derive: Derive) {
+    this.#derive = derive
+    this.#announce = oncePerModel((from) => {
+      checkNames(from.tensors)
+      const derived = derive(from)
+      // One that another stage announces already, for the same model and options, stays that stage's.
+      const model = derivations.has(derived) ? Object.freeze({ ...derived }) : derived
+      derivations.set(model, { from, intake: this })
+      return model
+    })
+  }
+
+  /**
+   * Takes note of a record.
+   * @returns the model from here on
+   * @throws AprError `APR_BAD_INDEX` for two tensors of one name, in the model or in what comes; what `derive` throws
+   */
+  take(record: TensorRecord): AprModel {
+    const model = this.#announce(record.model)
+    if (record.offset === 0) this.#arrived.add(record, record.model.tensors)
+    return model
+  }
+
+  /** Nothing comes any more. */
+  end(): void {
+    this.#isWhole = true
+  }
+
+  /** What the stage had announced as `model` if all that came had been announced to it. */
+  settle(model: AprModel, from: AprModel): AprModel {
+    // What was not waited for is taken as it was announced.
+    const settled = this.#isWhole ? settledModel(from, this.#arrived) : from
+    return settled === from ? model : this.#derive(settled)
+  }
+}
+
+/**
+ * The model of what came to the end of a stream: that of the last record, as all the stages before would have announced
+ * it had every tensor reached them as announced. It is `model` itself where every tensor has.
+ */
+export function settledModel(model: AprModel, arrived: ArrivedTensors): AprModel {
+  const derivation = derivations.get(model)
+  const settled = derivation ? derivation.intake.settle(model, derivation.from) : model
+  const tensors = arrived.or(settled.tensors)
+  return tensors === settled.tensors ? settled : withTensors(settled, tensors)
 }
 
 /** Applies `derive` once a model: the records of a stream share theirs. */

@@ -4,7 +4,8 @@ import { decide } from '../quant/policy.js'
 import { blockElement, type AprModel, type TensorInfo, type TensorRecord } from '../model/tensor.js'
 import { resultBytes, type TaskResult } from '../quant/task.js'
 import { release, takeOver } from './buffers.js'
-import { oncePerModel } from './changed-model.js'
+import { isSameTensor } from './arrived-tensors.js'
+import { Intake, oncePerModel } from './changed-model.js'
 import { Executor } from './executor.js'
 import { checkOptionNames } from './options.js'
 import {
@@ -33,9 +34,12 @@ export function q4k(options: Q4KOptions = {}): TensorTransform {
   return quantizeStage(options)
 }
 
-/** The same, for options that are a whole job's. */
-export function quantizeStage(options: Q4KOptions): TensorTransform {
-  return new Q4KStage(checkQ4KOptions(options)) as unknown as TensorTransform
+/**
+ * The same, for options that are a whole job's.
+ * @param isThere says of a tensor that what it becomes is written already: its records go no further
+ */
+export function quantizeStage(options: Q4KOptions, isThere?: (tensor: TensorInfo) => boolean): TensorTransform {
+  return new Q4KStage(checkQ4KOptions(options), isThere) as unknown as TensorTransform
 }
 
 /** A record on its way: what it becomes, and the memory it holds until then. */
@@ -46,6 +50,8 @@ interface Pending {
 
 class Q4KStage extends Transform {
   readonly #options: Q4KOptions
+  readonly #isThere: (tensor: TensorInfo) => boolean
+  readonly #intake: Intake
   readonly #quantized: (model: AprModel) => Quantized
   readonly #executor: Executor
   /** In the order of the input, which is that of the output, whichever is done first. */
@@ -53,9 +59,11 @@ class Q4KStage extends Transform {
   #pendingBytes = 0
   readonly #runs = new RecordRuns()
 
-  constructor(options: Q4KOptions) {
+  constructor(options: Q4KOptions, isThere: (tensor: TensorInfo) => boolean = () => false) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
     this.#options = options
+    this.#isThere = isThere
+    this.#intake = new Intake((model) => quantizeModel(model, options).model)
     this.#quantized = oncePerModel((model) => {
       const quantized = quantizeModel(model, options)
       this.#executor.prepare(convertedElements([...quantized.decisions.values()]), options.fit ?? 'search')
@@ -68,6 +76,10 @@ class Q4KStage extends Transform {
     bridge(async () => {
       const record = checkIsRecord(value)
       const { model, to } = this.#decide(record)
+      if (this.#isThere(record)) {
+        release(record.data)
+        return
+      }
       for (const pending of this.#convert(record, to, model)) {
         // A failure is reported when the record's turn comes.
         pending.record.catch(() => undefined)
@@ -85,6 +97,7 @@ class Q4KStage extends Transform {
 
   override _flush(done: Done): void {
     bridge(async () => {
+      this.#intake.end()
       while (this.#pending.length > 0) await this.#deliver()
       this.#runs.checkComplete()
     }, done)
@@ -106,7 +119,8 @@ class Q4KStage extends Transform {
 
   /** What becomes of a record's tensor, and the model from here on. */
   #decide(record: TensorRecord): { to: TensorInfo; model: AprModel } {
-    const { model, decisions } = this.#quantized(record.model)
+    const model = this.#intake.take(record)
+    const { decisions } = this.#quantized(record.model)
     const announced = decisions.get(record.name)
     // A stage before this one may have changed a tensor without changing the model.
     const { to } = announced && isSameTensor(announced.from, record) ? announced : decide(record, this.#options)
@@ -152,10 +166,6 @@ function toRecord(
   const expected = Number.isFinite(value) ? `numbers that ${to.dtype} can hold` : 'finite numbers'
   const place = { tensor, element: first + element, value }
   throw new AprError('APR_BAD_VALUE', `expected ${expected}, found ${value}; ${ADVICE}`, place)
-}
-
-function isSameTensor(a: TensorInfo, b: TensorInfo): boolean {
-  return a.dtype === b.dtype && a.size === b.size && (a.shape === b.shape || a.shape.join() === b.shape.join())
 }
 
 const ADVICE = 'to keep the tensor as it is, exclude it from quantization (select, --skip)'

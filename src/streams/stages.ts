@@ -4,9 +4,9 @@ import { AprError } from '../model/errors.js'
 import { editMetadata } from '../formats/apr/metadata.js'
 import { isPossibleSize, tensorBytes, type AprModel, type TensorInfo, type TensorRecord } from '../model/tensor.js'
 import { release } from './buffers.js'
-import { oncePerModel, withTensors } from './changed-model.js'
+import { Intake, withTensors } from './changed-model.js'
 import { checkFunction } from './options.js'
-import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type TensorTransform } from './streamx.js'
+import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorTransform } from './streamx.js'
 
 /**
  * Passes the tensors for which `keep` returns true, and drops the others: from the stream, the index and the count of
@@ -16,17 +16,18 @@ import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type TensorTransform }
  */
 export function filterTensors(keep: (tensor: TensorInfo) => boolean): TensorTransform {
   checkFunction('the filter', keep)
-  const derive = oncePerModel((model) =>
+  const intake = new Intake((model) =>
     withTensors(
       model,
       model.tensors.filter((tensor) => keep(tensor)),
     ),
   )
   return stage((record) => {
-    if (keep(record)) return { ...record, model: derive(record.model) }
+    const model = intake.take(record)
+    if (keep(record)) return { ...record, model }
     release(record.data)
     return undefined
-  })
+  }, intake)
 }
 
 /**
@@ -50,25 +51,25 @@ export function mapTensors(change: (tensor: TensorInfo) => Partial<Omit<TensorIn
     }
     return Object.freeze(result)
   }
-  const derive = oncePerModel((model) => withTensors(model, model.tensors.map(changed)))
-  return stage((record) => ({ ...record, ...changed(record), model: derive(record.model) }))
+  const intake = new Intake((model) => withTensors(model, model.tensors.map(changed)))
+  return stage((record) => ({ ...record, ...changed(record), model: intake.take(record) }), intake)
 }
 
 /**
  * Edits the metadata: what `change` returns is set, key by key, and a key whose value is undefined is removed. Every
  * other byte of the text stays as it is.
- * @param change takes the metadata, parsed; called once
+ * @param change takes the metadata, parsed; called once a model
  * @throws AprError `APR_BAD_OPTION` at once; what `change` throws as the stream's error
  */
 export function mapMetadata(
   change: (metadata: Readonly<Record<string, unknown>>) => Record<string, unknown> | undefined,
 ): TensorTransform {
   checkFunction('the change', change)
-  const derive = oncePerModel((model): AprModel => {
+  const intake = new Intake((model): AprModel => {
     const changes = change(JSON.parse(model.metadata) as Record<string, unknown>)
-    return changes ? Object.freeze({ ...model, metadata: editMetadata(model.metadata, changes) }) : model
+    return Object.freeze({ ...model, ...(changes && { metadata: editMetadata(model.metadata, changes) }) })
   })
-  return stage((record) => ({ ...record, model: derive(record.model) }))
+  return stage((record) => ({ ...record, model: intake.take(record) }), intake)
 }
 
 /** Passes every record, after `look` has seen it. */
@@ -79,22 +80,17 @@ export function tapRecords(look: (record: TensorRecord) => void): TensorTransfor
   })
 }
 
-/** Drops records without a change of the model: what they hold is there already. */
-export function skipRecords(isThere: (record: TensorRecord) => boolean): TensorTransform {
-  return stage((record) => {
-    if (!isThere(record)) return record
-    release(record.data)
-    return undefined
-  })
-}
-
 /** A stage that makes one record, or none, of each. */
-function stage(convert: (record: TensorRecord) => TensorRecord | undefined): TensorTransform {
+function stage(convert: (record: TensorRecord) => TensorRecord | undefined, intake?: Intake): TensorTransform {
   return new Transform({
     highWaterMark: QUEUE_BYTES,
     byteLength: recordBytes,
     transform(value: unknown, done: (error: Error | null, record?: TensorRecord) => void) {
       bridge<TensorRecord | undefined>(() => convert(checkIsRecord(value)), done)
+    },
+    flush(done: Done) {
+      intake?.end()
+      done(null)
     },
   }) as unknown as TensorTransform
 }

@@ -6,6 +6,8 @@ import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
 import { encodeHead, layoutModel } from '../formats/apr/layout.js'
 import type { TensorRecord } from '../model/tensor.js'
 import type { OutputFile } from '../files/output-file.js'
+import { ArrivedTensors } from './arrived-tensors.js'
+import { settledModel } from './changed-model.js'
 
 /** A sink that keeps every record in `records`. */
 export function collect(records: TensorRecord[]): Writable {
@@ -24,19 +26,23 @@ export async function writeWhole(
   records: readonly TensorRecord[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const model = records[0]?.model
-  if (model === undefined) {
+  const last = records.at(-1)
+  if (last === undefined) {
     throw new AprError('APR_BAD_RECORD', 'expected at least one tensor, found a stream without any', {
       file: output.path,
     })
   }
-  const layout = layoutModel(model)
   const byTensor = new Map<string, Uint8Array[]>()
-  for (const { name, data } of records) {
+  const arrived = new ArrivedTensors()
+  for (const record of records) {
+    const { name, data } = record
+    if (record.offset === 0) arrived.add(record, record.model.tensors)
     const parts = byTensor.get(name)
     if (parts) parts.push(data)
     else byTensor.set(name, [data])
   }
+  const model = settledModel(last.model, arrived)
+  const layout = layoutModel(model)
   const head = encodeHead(model)
   let position = head.length
   let crc = crc32(head)

@@ -7,8 +7,9 @@ import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
 import { encodeHead, layoutModel, type Layout } from '../formats/apr/layout.js'
 import { checkTensor, type IndexEntry } from '../formats/apr/tensor-index.js'
 import type { AprModel, TensorInfo, TensorRecord } from '../model/tensor.js'
+import { ArrivedTensors } from './arrived-tensors.js'
 import { takeOver } from './buffers.js'
-import { withTensors } from './changed-model.js'
+import { settledModel } from './changed-model.js'
 import { checkBytesOption, checkOptionNames, checkPath } from './options.js'
 import { OutputFile } from '../files/output-file.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorWritable } from './streamx.js'
@@ -41,7 +42,7 @@ interface Arrival {
  * rename: the file appears whole or not at all, and what stood there is untouched until then.
  *
  * What arrives counts, not what was announced: where stages in between dropped or changed tensors without changing the
- * model, the data is moved once at the end.
+ * model, the data is moved once at the end, and metadata and flags are those that the stages behind would have announced.
  *
  * @throws AprError `APR_BAD_OPTION` at once; as the stream's error `APR_EXISTS`, `APR_SAME_FILE`, `APR_BAD_RECORD` for
  *   records that make no file, `APR_BAD_INDEX`, `APR_LIMIT`, and the file system's own errors
@@ -70,6 +71,7 @@ class AprWriter extends Writable {
   #tail = 0
   readonly #places = new Map<string, IndexEntry>()
   readonly #arrivals = new Map<string, Arrival>()
+  readonly #arrived = new ArrivedTensors()
 
   constructor(path: string, output: OutputFile | undefined, options: WriterOptions) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
@@ -105,6 +107,7 @@ class AprWriter extends Writable {
     const { output, window } = this.#opened()
     if (this.#model === undefined) await this.#reserve(record.model, output)
     this.#model = record.model
+    if (record.offset === 0) this.#arrived.add(record, record.model.tensors)
     const arrival = this.#arrivals.get(record.name) ?? this.#begin(record)
     checkRecord(record, arrival)
     const data = takeOver(record.data)
@@ -135,6 +138,7 @@ class AprWriter extends Writable {
     for (const { name, position, crc } of output.resumed.values()) {
       const tensor = this.#places.get(name)
       if (!tensor) continue
+      this.#arrived.add(tensor, model.tensors)
       this.#arrivals.set(name, { tensor, position, received: tensor.size, crc, written: tensor.size })
     }
   }
@@ -184,12 +188,8 @@ class AprWriter extends Writable {
 
   /** The model of what arrived. Where that is not what was announced, its data is moved to its places. */
   async #settle(model: AprModel): Promise<AprModel> {
-    const tensors = [...this.#arrivals.values()].map(({ tensor }) => tensor)
-    const announced = this.#layout?.entries ?? []
-    const isAnnounced = tensors.length === announced.length && announced.every(sameAs(this.#arrivals))
-    if (model === this.#announced && isAnnounced) return model
-
-    const settled = withTensors(model, tensors)
+    const settled = settledModel(model, this.#arrived)
+    if (settled === this.#announced) return settled
     const { entries, dataOffset: start } = layoutModel(settled)
     const moves = entries.map(({ name, size, dataOffset }) => {
       return { from: this.#arrivals.get(name)?.position ?? 0, to: start + dataOffset, size }
@@ -234,14 +234,5 @@ function checkRecord({ name, dtype, shape, size, offset, data }: TensorRecord, {
     throw new AprError('APR_BAD_RECORD', `expected at most ${size} bytes, found ${offset + data.length}`, {
       tensor: name,
     })
-  }
-}
-
-function sameAs(arrivals: ReadonlyMap<string, Arrival>): (entry: TensorInfo) => boolean {
-  return ({ name, dtype, shape, size }) => {
-    const tensor = arrivals.get(name)?.tensor
-    return (
-      tensor !== undefined && tensor.dtype === dtype && tensor.size === size && tensor.shape.join() === shape.join()
-    )
   }
 }

@@ -1,6 +1,8 @@
 /** Where bytes come from: random access to one input. A path is opened into a ByteSource; anything else can be one. */
 import fs from 'fs-extra'
 import { AprError } from '../model/errors.js'
+import { found, isUrl } from '../model/found.js'
+import { toPath } from './path.js'
 import { PositionedFile } from './positioned-file.js'
 import type { FileIdentity } from '../model/tensor.js'
 
@@ -22,36 +24,41 @@ export interface ByteSource {
   close(): Promise<void>
 }
 
-/** Opens a path; a ByteSource is taken as it is. */
-export async function openSource(source: string | ByteSource): Promise<ByteSource> {
-  checkSource(source)
+/** Opens a path or a `file:` URL; a ByteSource is taken as it is. */
+export async function openSource(input: string | URL | ByteSource): Promise<ByteSource> {
+  const source = checkSource(input)
   return typeof source === 'string' ? await openFile(source) : source
 }
 
 /**
- * Checks that something is a path or a ByteSource.
+ * Checks that something is a path, a `file:` URL, which becomes one, or a ByteSource.
  * @throws AprError `APR_BAD_OPTION`
  */
-export function checkSource(source: unknown): void {
-  if (typeof source === 'string' && source !== '') return
+export function checkSource(source: unknown): string | ByteSource {
+  if (isByteSource(source)) return source
+  if (typeof source === 'string' || isUrl(source)) return toPath('the input', source)
+  throw new AprError(
+    'APR_BAD_OPTION',
+    `expected the input to be a path, a file: URL, or a ByteSource with name, size, read and close, found ${found(source)}`,
+  )
+}
+
+export function isByteSource(source: unknown): source is ByteSource {
   const { name, size, read, close } = (source ?? {}) as Partial<ByteSource>
-  const isSource =
+  return (
     typeof name === 'string' && Number.isSafeInteger(size) && typeof read === 'function' && typeof close === 'function'
-  if (!isSource) {
-    const found = source === '' ? 'an empty path' : source === null ? 'null' : typeof source
-    throw new AprError(
-      'APR_BAD_OPTION',
-      `expected a path, or a ByteSource with name, size, read and close, found ${found}`,
-    )
-  }
+  )
 }
 
 /**
  * Opens a local file.
+ * @param input a path, or a `file:` URL
+ * @throws AprError `APR_BAD_OPTION` for anything else
  * @throws the file system's own errors (`ENOENT`, `EACCES`, ...), `EISDIR` for a directory
  * @throws AprError `APR_UNSUPPORTED` for a pipe, socket or device
  */
-export async function openFile(path: string): Promise<ByteSource> {
+export async function openFile(input: string | URL): Promise<ByteSource> {
+  const path = toPath('the input', input)
   const file = await PositionedFile.open(path, 'r')
   try {
     const opened = await file.stat()

@@ -2,6 +2,8 @@ import { FLAGS, flagNames } from '../formats/apr/header.js'
 import type { ByteSource } from '../files/byte-source.js'
 import { openInput } from '../formats/apr/open.js'
 import { parameterCount, type TensorInfo } from '../model/tensor.js'
+import { READ_OPTIONS } from '../options/table.js'
+import { openToRead, type ReadOptions } from './input.js'
 
 /** A tensor and where it stands. */
 export interface InspectedTensor extends TensorInfo {
@@ -31,10 +33,12 @@ export interface Inspection {
 /**
  * Reads header, metadata and index, and checks them; no byte of a tensor is read.
  *
- * @throws AprError for every rule that header, metadata and index can break
+ * @param input a path, a `file:` URL, or a ByteSource, which is closed at the end
+ * @throws AprError for every rule that header, metadata and index can break, and `APR_BAD_OPTION`
+ * @throws an `AbortError` when `signal` ends the work
  */
-export async function inspect(input: string | ByteSource): Promise<Inspection> {
-  const { source, open } = await openInput(input)
+export async function inspect(input: string | URL | ByteSource, options: ReadOptions = {}): Promise<Inspection> {
+  const { source, open } = await openInput((await openToRead(input, options, READ_OPTIONS)).source)
   try {
     const { header, model, tensors, footerOffset } = open
     return {

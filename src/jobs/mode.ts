@@ -1,8 +1,7 @@
 /** Streaming or whole in memory: which, and what it takes. Both give the same file. */
 import { readFile } from 'node:fs/promises'
 import { AprError } from '../model/errors.js'
-import { checkChoiceOption, READER_OPTIONS } from '../streams/options.js'
-import { Q4K_OPTIONS } from '../streams/quantize-model.js'
+import { DEFAULT_THRESHOLD_BYTES } from '../options/table.js'
 
 export type Mode = 'stream' | 'memory'
 
@@ -11,24 +10,11 @@ export interface ModeOptions {
    * `stream` takes constant memory; `memory` reads the whole file first; `auto` takes `memory` below `threshold`.
    * Default `auto`.
    */
-  mode?: Mode | 'auto'
+  mode?: Mode | 'auto' | undefined
   /** Size of the input in bytes from which `auto` streams. Default APR_STREAMING_THRESHOLD, else 4 GiB. */
-  threshold?: number
+  threshold?: number | undefined
 }
 
-/** The names of all options of a whole job. */
-export const QUANTIZE_OPTIONS = [
-  ...new Set([...Q4K_OPTIONS, ...READER_OPTIONS]),
-  'mode',
-  'threshold',
-  'overwrite',
-  'resume',
-  'spaceCheck',
-  'onProgress',
-  'signal',
-]
-
-const DEFAULT_THRESHOLD = 4 * 1024 ** 3
 /** What Node itself takes with this package and records on their way, and a worker thread with its own: measured. */
 const BASE_BYTES = 90e6
 const THREAD_BYTES = 20e6
@@ -36,11 +22,29 @@ const THREAD_BYTES = 20e6
 const TENSOR_BYTES = 2500
 const METADATA_COPIES = 20
 
-/** @throws AprError `APR_BAD_OPTION` */
-export function resolveMode(inputBytes: number, { mode = 'auto', threshold }: ModeOptions): Mode {
-  checkChoiceOption('mode', mode, ['auto', 'stream', 'memory'])
+/** What decides the mode, checked. */
+export interface ModeChoice {
+  readonly mode: Mode | 'auto'
+  readonly threshold: number | undefined
+  readonly resume: boolean
+}
+
+/**
+ * Checks the options that only together make no sense.
+ * @throws AprError `APR_BAD_OPTION`
+ */
+export function checkMode({ mode, resume }: ModeChoice): void {
+  if (resume && mode === 'memory') {
+    throw new AprError('APR_BAD_OPTION', 'expected mode stream or auto with resume, found memory')
+  }
+}
+
+/** @throws AprError `APR_BAD_OPTION` for an environment variable that is no number of bytes */
+export function resolveMode(inputBytes: number, { mode, threshold, resume }: ModeChoice): Mode {
+  // Only a stream can go on where another ended.
+  if (resume) return 'stream'
   if (mode !== 'auto') return mode
-  return inputBytes < checkThreshold(threshold) ? 'memory' : 'stream'
+  return inputBytes < (threshold ?? defaultThreshold()) ? 'memory' : 'stream'
 }
 
 /** What the memory of a job follows. */
@@ -69,12 +73,12 @@ export async function peakMemoryBytes(): Promise<number> {
   return (kibibytes === undefined ? process.resourceUsage().maxRSS : Number(kibibytes)) * 1024
 }
 
-function checkThreshold(threshold: number | undefined): number {
+function defaultThreshold(): number {
   const text = process.env['APR_STREAMING_THRESHOLD']
-  const value = threshold ?? (text === undefined || text === '' ? DEFAULT_THRESHOLD : Number(text))
+  if (text === undefined || text === '') return DEFAULT_THRESHOLD_BYTES
+  const value = Number(text)
   if (!Number.isFinite(value) || value < 0) {
-    const name = threshold === undefined ? 'APR_STREAMING_THRESHOLD' : 'threshold'
-    throw new AprError('APR_BAD_OPTION', `expected ${name} to be a number of bytes, found ${threshold ?? text}`)
+    throw new AprError('APR_BAD_OPTION', `expected APR_STREAMING_THRESHOLD to be a number of bytes, found ${text}`)
   }
   return value
 }

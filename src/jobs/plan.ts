@@ -3,25 +3,21 @@ import { statfs } from 'node:fs/promises'
 import { layoutModel } from '../formats/apr/layout.js'
 import type { Decision, Reason } from '../quant/policy.js'
 import type { QuantizeOptions } from './quantize.js'
-import { checkOptionNames } from '../streams/options.js'
-import {
-  checkQ4KOptions,
-  convertedElements,
-  quantizeModel,
-  type Q4KOptions,
-  type Quantized,
-} from '../streams/quantize-model.js'
+import { AprError } from '../model/errors.js'
+import { PLAN_OPTIONS } from '../options/table.js'
+import { convertedElements, quantizeModel, type CheckedQ4KOptions, type Quantized } from '../streams/quantize-model.js'
 import { threadsFor } from '../streams/executor.js'
 import { openInput } from '../formats/apr/open.js'
-import { estimateMemory, QUANTIZE_OPTIONS, resolveMode, type Mode, type ModeOptions } from './mode.js'
-import type { ByteSource } from '../files/byte-source.js'
+import { openToRead } from './input.js'
+import { checkMode, estimateMemory, resolveMode, type Mode, type ModeChoice } from './mode.js'
+import { isByteSource, type ByteSource } from '../files/byte-source.js'
 import type { DType } from '../model/dtypes.js'
 import type { TensorInfo } from '../model/tensor.js'
 
 /** The options of `quantize`, and where the output would go. */
 export interface PlanOptions extends QuantizeOptions {
   /** Where the output would go: its disk is the one whose free space is told. Default: beside the input. */
-  output?: string
+  output?: string | URL | undefined
 }
 
 /** What happens to one tensor. */
@@ -77,16 +73,18 @@ export interface Plan extends JobSummary {
 /**
  * Says what `quantize` would do, from header, metadata and index alone: no byte of a tensor is read.
  *
- * @throws AprError for every rule that header, metadata and index can break, and `APR_BAD_OPTION`
+ * @param input a path, a `file:` URL, or a ByteSource, which is closed at the end
+ * @throws AprError for every rule that header, metadata and index can break, `APR_BAD_OPTION`, and `APR_BAD_RECORD` for
+ *   a model without tensors, which cannot be written
+ * @throws an `AbortError` when `signal` ends the work
  */
-export async function plan(input: string | ByteSource, options: PlanOptions = {}): Promise<Plan> {
-  checkOptionNames(options, [...QUANTIZE_OPTIONS, 'output'])
-  checkQ4KOptions(options)
-  const { source, open } = await openInput(input)
+export async function plan(input: string | URL | ByteSource, options: PlanOptions = {}): Promise<Plan> {
+  const { source: opened, options: checked } = await openToRead(input, options, PLAN_OPTIONS, checkMode)
+  const { source, open } = await openInput(opened)
   try {
-    const place = options.output ?? (typeof input === 'string' ? input : undefined)
+    const place = checked.output ?? (isByteSource(input) ? undefined : source.name)
     return {
-      ...planJob(quantizeModel(open.model, options), source, options),
+      ...planJob(quantizeModel(open.model, checked), source, checked),
       freeBytes: place === undefined ? undefined : await freeBytes(dirname(resolve(place))),
     }
   } finally {
@@ -96,14 +94,19 @@ export async function plan(input: string | ByteSource, options: PlanOptions = {}
 
 /**
  * What is known of a job without looking at a disk.
- * @throws AprError for tensors that the output's format cannot hold
+ * @throws AprError for tensors that the output's format cannot hold, and for a model without any
  */
 export function planJob(
   quantized: Quantized,
   source: ByteSource,
-  options: Q4KOptions & ModeOptions,
+  options: CheckedQ4KOptions & ModeChoice,
 ): Omit<Plan, 'freeBytes'> {
   const decisions = [...quantized.decisions.values()]
+  if (decisions.length === 0) {
+    throw new AprError('APR_BAD_RECORD', 'expected at least one tensor, found a model without any', {
+      file: source.name,
+    })
+  }
   const outputBytes = layoutModel(quantized.model, quantized.metadataBytes).fileSize
   const mode = resolveMode(source.size, options)
   const elements = convertedElements(decisions)
@@ -123,7 +126,7 @@ export function planJob(
       outputBytes,
       tensors: decisions.length,
       metadataBytes: quantized.metadataBytes,
-      threads: threadsFor(elements, options.fit ?? 'search', options.threads),
+      threads: threadsFor(elements, options.fit, options.threads),
     }),
     inputDTypes: census(decisions.map(({ from }) => from)),
     outputDTypes: census(decisions.map(({ to }) => to)),

@@ -5,21 +5,17 @@ import { pipeline } from 'node:stream/promises'
 import { AprError } from '../model/errors.js'
 import { turn } from '../streams/event-loop.js'
 import { encodeHead } from '../formats/apr/layout.js'
-import { peakMemoryBytes, QUANTIZE_OPTIONS, type ModeOptions } from './mode.js'
+import { checkMode, peakMemoryBytes, type ModeOptions } from './mode.js'
 import { freeBytes, planJob, type JobSummary, type Plan } from './plan.js'
 import type { ByteSource } from '../files/byte-source.js'
-import {
-  checkFunction,
-  checkOptionNames,
-  checkPath,
-  checkReaderOptions,
-  type ReaderOptions,
-} from '../streams/options.js'
+import { checkOptions, type Checked } from '../options/check.js'
+import { QUANTIZE_OPTIONS } from '../options/table.js'
 import { quantizeStage } from '../streams/q4k.js'
-import { checkQ4KOptions, quantizeModel, type Q4KOptions } from '../streams/quantize-model.js'
+import { quantizeModel, type Q4KOptions } from '../streams/quantize-model.js'
 import { openInput, type OpenInput } from '../formats/apr/open.js'
-import { readOpened } from '../streams/reader.js'
+import { readOpened, type ReaderOptions } from '../streams/reader.js'
 import { OutputFile, partialBytes } from '../files/output-file.js'
+import { toPath } from '../files/path.js'
 import { tapRecords } from '../streams/stages.js'
 import type { TensorTransform } from '../streams/streamx.js'
 import { collect, writeWhole } from '../streams/write-in-memory.js'
@@ -29,19 +25,21 @@ import { packageVersion } from '../version.js'
 
 export interface QuantizeOptions extends Q4KOptions, ReaderOptions, ModeOptions {
   /** Replace an existing output. Default false: an existing output is an error. */
-  overwrite?: boolean
+  overwrite?: boolean | undefined
   /**
    * Go on from what an earlier run of the same job has left: the same input, options and version of this package. What
    * it wrote is proven first. A run that fails then leaves its partial file for the next. Default false.
    */
-  resume?: boolean
+  resume?: boolean | undefined
   /** Refuse to start where the disk has less room than the output takes. Default true. */
-  spaceCheck?: boolean
-  /** Called as the job goes on, once a record. What it throws ends the job. */
-  onProgress?: (progress: Progress) => void
+  spaceCheck?: boolean | undefined
+  /** Called as the job goes on, once a record. What it throws ends the job; a promise is refused: nothing awaits it. */
+  onProgress?: ((progress: Progress) => void) | undefined
   /** Ends the job; the promise rejects with the signal's reason as cause. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
+
+type CheckedOptions = Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>
 
 export interface Progress {
   /** Bytes of tensor data that have been taken up, and in all. */
@@ -68,30 +66,26 @@ export interface QuantizeReport extends JobSummary {
  * Quantizes a file to a file: the pipeline of reader, q4k and writer in one call, with a report. The output appears
  * whole or not at all, and the promise settles when everything is closed.
  *
- * @param input a path, or a ByteSource, which is closed at the end
+ * @param input a path, a `file:` URL, or a ByteSource, which is closed at the end
+ * @param output a path, or a `file:` URL
  * @throws AprError `APR_BAD_OPTION`, `APR_NO_SPACE`, and the errors of the three stages
  * @throws an `AbortError` when `signal` ends the job
  */
 export async function quantize(
-  input: string | ByteSource,
-  output: string,
+  input: string | URL | ByteSource,
+  output: string | URL,
   options: QuantizeOptions = {},
 ): Promise<QuantizeReport> {
   const started = performance.now()
-  checkPath('the output', output)
-  checkOptionNames(options, QUANTIZE_OPTIONS)
-  checkQ4KOptions(options)
-  checkReaderOptions(options)
-  if (options.resume === true && options.mode === 'memory') {
-    throw new AprError('APR_BAD_OPTION', 'expected mode stream or auto with resume, found memory')
-  }
-  if (options.onProgress !== undefined) checkFunction('onProgress', options.onProgress)
-  options.signal?.throwIfAborted()
+  const path = toPath('the output', output)
+  const checked = checkOptions(options, QUANTIZE_OPTIONS)
+  checkMode(checked)
+  checked.signal?.throwIfAborted()
 
   const opened = await openInput(input)
   let job: Job
   try {
-    job = await prepare(opened, output, options)
+    job = await prepare(opened, path, checked)
   } catch (error) {
     await opened.source.close()
     throw error
@@ -111,7 +105,7 @@ export async function quantize(
   const summary = { inputBytes, outputBytes, ratio, tensors, quantized, kept, reasons, mode, warnings }
   return {
     input: name,
-    output,
+    output: path,
     ...summary,
     resumedTensors: job.target.resumed.size,
     restartReason: job.target.restartReason,
@@ -125,29 +119,27 @@ interface Job {
   readonly opened: OpenInput
   /** The locked output, with what is there of it already. */
   readonly target: OutputFile
-  readonly options: QuantizeOptions
+  readonly options: CheckedOptions
   readonly planned: Omit<Plan, 'freeBytes'>
 }
 
-async function prepare(opened: OpenInput, output: string, options: QuantizeOptions): Promise<Job> {
+async function prepare(opened: OpenInput, output: string, options: CheckedOptions): Promise<Job> {
   const { source, open } = opened
-  // Only a stream can go on where another ended.
-  const mode = options.resume === true ? 'stream' : options.mode
   // For a model of many tensors each of these takes milliseconds: the event loop turns in between.
   await turn()
   const quantized = quantizeModel(open.model, options)
   await turn()
-  const planned = planJob(quantized, source, { ...options, mode: mode ?? 'auto' })
+  const planned = planJob(quantized, source, options)
   await turn()
-  if (options.spaceCheck !== false) await checkSpace(output, planned.outputBytes)
-  const { overwrite = false, resume = false, signal } = options
+  if (options.spaceCheck) await checkSpace(output, planned.outputBytes)
+  const { overwrite, resume, signal } = options
   const job = planned.mode === 'stream' ? jobName(source, quantized.model, options) : undefined
   const target = await OutputFile.create(output, { overwrite, resume, job, signal, origin: open.model.origin })
   return { opened, target, options, planned }
 }
 
 /** Names all that decides the output's bytes; undefined where the input cannot be told to be unchanged. */
-function jobName(source: ByteSource, model: AprModel, { fit = 'search' }: QuantizeOptions): string | undefined {
+function jobName(source: ByteSource, model: AprModel, { fit }: CheckedOptions): string | undefined {
   if (source.version === undefined) return undefined
   return createHash('sha256')
     .update(JSON.stringify([packageVersion(), source.version, fit]))

@@ -1,8 +1,11 @@
 import { AprError } from '../model/errors.js'
-import { openSource, type ByteSource } from '../files/byte-source.js'
+import type { ByteSource } from '../files/byte-source.js'
 import { release } from '../streams/buffers.js'
 import { openInput } from '../formats/apr/open.js'
+import { READ_OPTIONS } from '../options/table.js'
 import { readOpened } from '../streams/reader.js'
+import { throwIfAborted } from './abort.js'
+import { openToRead, type ReadOptions } from './input.js'
 
 export interface Verification {
   readonly file: string
@@ -23,10 +26,16 @@ export interface Verification {
  * Reads a whole file and checks all of it: structure, padding, scales of quantized tensors, checksum. Takes constant
  * memory.
  *
+ * @param input a path, a `file:` URL, or a ByteSource, which is closed at the end
  * @throws the file system's own errors; what is wrong with the file is in the result
+ * @throws AprError `APR_BAD_OPTION`
+ * @throws an `AbortError` when `signal` ends the work
  */
-export async function verify(input: string | ByteSource): Promise<Verification> {
-  const source = await openSource(input)
+export async function verify(input: string | URL | ByteSource, options: ReadOptions = {}): Promise<Verification> {
+  const {
+    source,
+    options: { signal },
+  } = await openToRead(input, options, READ_OPTIONS)
   const found = { file: source.name, size: source.size, verified: 0, tensors: 0 }
   let hasFooter = false
   try {
@@ -36,6 +45,7 @@ export async function verify(input: string | ByteSource): Promise<Verification> 
     for await (const { offset, data, size } of readOpened(open)) {
       if (offset + data.length === size) found.verified++
       release(data)
+      throwIfAborted(signal)
     }
     return { ...found, ok: true, footer: hasFooter ? 'good' : 'none', error: undefined }
   } catch (error) {

@@ -36,10 +36,8 @@ export interface Decision {
 }
 
 export interface Policy {
-  /** Default `selectByDefault`. */
-  readonly select?: Select | undefined
-  /** Default `auto`. */
-  readonly kept?: Kept | undefined
+  readonly select: Select
+  readonly kept: Kept
 }
 
 const APR_KEPT_NAMES = ['bias', 'norm', 'scale', 'embed']
@@ -60,7 +58,7 @@ export function selectAsApr(tensor: TensorInfo): boolean {
 }
 
 /** What happens to a tensor, and why. Integers, K-quants and placeholders always stay as they are. */
-export function decide(from: TensorInfo, { select = selectByDefault, kept = 'auto' }: Policy): Decision {
+export function decide(from: TensorInfo, { select, kept }: Policy): Decision {
   const { dtype, shape } = from
   if (isTiedPlaceholder(from)) return { reason: 'tied', from, to: from }
   if (isKQuant(dtype)) return { reason: 'quantized', from, to: from }

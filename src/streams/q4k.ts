@@ -7,39 +7,35 @@ import { release, takeOver } from './buffers.js'
 import { isSameTensor } from './arrived-tensors.js'
 import { Intake, oncePerModel } from './changed-model.js'
 import { Executor } from './executor.js'
-import { checkOptionNames } from './options.js'
+import { checkOptions } from '../options/check.js'
+import { Q4K_BYTES_PER_THREAD, Q4K_OPTIONS } from '../options/table.js'
 import {
-  checkQ4KOptions,
   convertedElements,
-  Q4K_OPTIONS,
   quantizeModel,
+  type CheckedQ4KOptions,
   type Q4KOptions,
   type Quantized,
 } from './quantize-model.js'
 import { RecordRuns, type RecordRun } from './record-runs.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorTransform } from './streamx.js'
 
-/** Enough that a thread has its next record when it has done one. */
-const BYTES_PER_THREAD = 4 * 1024 * 1024
-
 /**
  * Quantizes tensors to Q4_K, record by record; the others pass, as the dtype that `kept` says.
  *
  * @throws AprError `APR_BAD_OPTION` at once; as the stream's error `APR_BAD_VALUE` for NaN and infinity in a tensor
- *   that is to be quantized, `APR_BAD_RECORD` for records of one tensor with a gap between them inside a
- *   super-block
+ *   that is to be quantized, `APR_BAD_RECORD` for records of one tensor with a gap between them inside a super-block,
+ *   `APR_BAD_OPTION` when `select` returns anything but true or false
  */
 export function q4k(options: Q4KOptions = {}): TensorTransform {
-  checkOptionNames(options, Q4K_OPTIONS)
-  return quantizeStage(options)
+  return quantizeStage(checkOptions(options, Q4K_OPTIONS))
 }
 
 /**
- * The same, for options that are a whole job's.
+ * The same, for options that were checked, as a whole job's were.
  * @param isThere says of a tensor that what it becomes is written already: its records go no further
  */
-export function quantizeStage(options: Q4KOptions, isThere?: (tensor: TensorInfo) => boolean): TensorTransform {
-  return new Q4KStage(checkQ4KOptions(options), isThere) as unknown as TensorTransform
+export function quantizeStage(options: CheckedQ4KOptions, isThere?: (tensor: TensorInfo) => boolean): TensorTransform {
+  return new Q4KStage(options, isThere) as unknown as TensorTransform
 }
 
 /** A record on its way: what it becomes, and the memory it holds until then. */
@@ -49,7 +45,7 @@ interface Pending {
 }
 
 class Q4KStage extends Transform {
-  readonly #options: Q4KOptions
+  readonly #options: CheckedQ4KOptions
   readonly #isThere: (tensor: TensorInfo) => boolean
   readonly #intake: Intake
   readonly #quantized: (model: AprModel) => Quantized
@@ -59,14 +55,14 @@ class Q4KStage extends Transform {
   #pendingBytes = 0
   readonly #runs = new RecordRuns()
 
-  constructor(options: Q4KOptions, isThere: (tensor: TensorInfo) => boolean = () => false) {
+  constructor(options: CheckedQ4KOptions, isThere: (tensor: TensorInfo) => boolean = () => false) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
     this.#options = options
     this.#isThere = isThere
     this.#intake = new Intake((model) => quantizeModel(model, options).model)
     this.#quantized = oncePerModel((model) => {
       const quantized = quantizeModel(model, options)
-      this.#executor.prepare(convertedElements([...quantized.decisions.values()]), options.fit ?? 'search')
+      this.#executor.prepare(convertedElements([...quantized.decisions.values()]), options.fit)
       return quantized
     })
     this.#executor = new Executor(options.threads)
@@ -88,7 +84,7 @@ class Q4KStage extends Transform {
       }
       // One record a thread is always under way.
       const { threads } = this.#executor
-      const highWaterMark = this.#options.highWaterMark ?? threads * BYTES_PER_THREAD
+      const highWaterMark = this.#options.highWaterMark ?? threads * Q4K_BYTES_PER_THREAD
       while (this.#pendingBytes > highWaterMark && this.#pending.length > threads) {
         await this.#deliver()
       }
@@ -136,7 +132,7 @@ class Q4KStage extends Transform {
     const runs = this.#runs.of(record, data, to)
     // A run that is alone in the record's memory takes it with it. Others share it, and it is free when they are done.
     const isAlone = runs.length === 1 && runs[0]?.run.data.buffer === data.buffer
-    const fit = to.dtype === 'Q4_K' ? (this.#options.fit ?? 'search') : undefined
+    const fit = to.dtype === 'Q4_K' ? this.#options.fit : undefined
     const pending = runs.map((part): Pending => {
       const result = this.#executor.perform(part.run, fit, isAlone ? data : part.run.data, record.name)
       const bytes = Math.max(part.run.data.length, resultBytes(part.run, fit))

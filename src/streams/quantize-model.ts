@@ -6,22 +6,27 @@ import { decide, type Decision, type Kept, type Select } from '../quant/policy.j
 import { elementCount, parameterCount, type AprModel } from '../model/tensor.js'
 import { SUPER_BLOCK_ELEMENTS } from '../model/dtypes.js'
 import { utf8Bytes } from '../model/utf8.js'
-import { checkBytesOption, checkChoiceOption, checkFunction, checkWholeOption } from './options.js'
+import type { Checked } from '../options/check.js'
+import type { Q4K_OPTIONS } from '../options/table.js'
 
 export interface Q4KOptions {
   /** `search` gives llama.cpp's bytes, `minmax` those of `apr quantize`: faster and worse. Default `search`. */
-  fit?: Fit
-  /** Which tensors are quantized. Default `selectByDefault`. Integers and K-quants stay whatever it says. */
-  select?: Select
+  fit?: Fit | undefined
+  /**
+   * Which tensors are quantized: returns true or false, and nothing else. Default `selectByDefault`. Integers and
+   * K-quants stay whatever it says.
+   */
+  select?: Select | undefined
   /** The dtype of float tensors that are not quantized. Default `auto`: F32 and F16 stay, others become F32. */
-  kept?: Kept
+  kept?: Kept | undefined
   /** Worker threads at the most. Default: the cores that are there for this process. Few data take fewer. */
-  threads?: number
+  threads?: number | undefined
   /** Bytes of records under way in the threads at the most; at least one record a thread. Default 4 MiB a thread. */
-  highWaterMark?: number
+  highWaterMark?: number | undefined
 }
 
-export const Q4K_OPTIONS = ['fit', 'select', 'kept', 'threads', 'highWaterMark']
+/** The same, checked. */
+export type CheckedQ4KOptions = Checked<Q4KOptions, typeof Q4K_OPTIONS>
 
 /** What the stage does to a model. */
 export interface Quantized {
@@ -35,21 +40,11 @@ export interface Quantized {
 /** Metadata of a model with Q4_K tensors, as the reference writes it. */
 const QUANTIZATION = { quant_type: 'q4_k', bits: 4, block_size: SUPER_BLOCK_ELEMENTS, symmetric: false }
 
-/** @throws AprError `APR_BAD_OPTION` */
-export function checkQ4KOptions(options: Q4KOptions): Q4KOptions {
-  if (options.fit !== undefined) checkChoiceOption('fit', options.fit, ['search', 'minmax'])
-  if (options.kept !== undefined) checkChoiceOption('kept', options.kept, ['auto', 'same', 'f32'])
-  if (options.select !== undefined) checkFunction('select', options.select)
-  if (options.threads !== undefined) checkWholeOption('threads', options.threads, 'threads')
-  if (options.highWaterMark !== undefined) checkBytesOption('highWaterMark', options.highWaterMark)
-  return options
-}
-
 /** A job asks more than once what becomes of its model. */
-const lastQuantized = new WeakMap<AprModel, { options: Q4KOptions; quantized: Quantized }>()
+const lastQuantized = new WeakMap<AprModel, { options: CheckedQ4KOptions; quantized: Quantized }>()
 
 /** What `q4k(options)` makes of a model: its tensors, flags and metadata. */
-export function quantizeModel(model: AprModel, options: Q4KOptions): Quantized {
+export function quantizeModel(model: AprModel, options: CheckedQ4KOptions): Quantized {
   const last = lastQuantized.get(model)
   if (last?.options === options) return last.quantized
   const quantized = deriveQuantized(model, options)
@@ -57,7 +52,7 @@ export function quantizeModel(model: AprModel, options: Q4KOptions): Quantized {
   return quantized
 }
 
-function deriveQuantized(model: AprModel, options: Q4KOptions): Quantized {
+function deriveQuantized(model: AprModel, options: CheckedQ4KOptions): Quantized {
   const decisions = new Map(model.tensors.map((tensor) => [tensor.name, decide(tensor, options)]))
   const all = [...decisions.values()]
   const tensors = Object.freeze(all.map(({ to }) => to))

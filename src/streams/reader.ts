@@ -10,9 +10,19 @@ import { DTYPES } from '../model/dtypes.js'
 import { blockElement, tensorBytes, type TensorInfo, type TensorRecord } from '../model/tensor.js'
 import { BufferPool, disown } from './buffers.js'
 import { openInput, type OpenInput } from '../formats/apr/open.js'
-import { checkOptionNames, checkReaderOptions, READER_OPTIONS, type ReaderOptions } from './options.js'
+import { checkOptions, takeOptions, type Checked } from '../options/check.js'
+import { READER_OPTIONS } from '../options/table.js'
 import { planReads, type PlannedRead } from './plan-reads.js'
 import { bridge, QUEUE_BYTES, recordBytes as queuedBytes, type Done, type TensorReadable } from './streamx.js'
+
+export interface ReaderOptions {
+  /** Bytes of data in a record at the most; a record holds at least 256 elements. Default 2 MiB. */
+  recordBytes?: number | undefined
+  /** Bytes that are read ahead of need at the most; at least one record. Default 8 MiB. */
+  highWaterMark?: number | undefined
+}
+
+type CheckedReaderOptions = Checked<ReaderOptions, typeof READER_OPTIONS>
 
 /** Gaps that no section claims are read in pieces of this size. */
 const GAP_CHUNK_BYTES = 64 * 1024
@@ -37,19 +47,18 @@ interface PendingRead {
  * the CRC-32 at the file's end, where there is one, must be that of the file. A stream that ends without an error has
  * delivered exactly what the file's writer wrote.
  *
- * @param source a path, or a ByteSource, which is closed at the end of the stream
+ * @param source a path, a `file:` URL, or a ByteSource, which is closed at the end of the stream
  * @throws AprError `APR_BAD_OPTION` at once; as the stream's error every code that the file's content can cause, and
  *   the file system's own errors
  */
-export function aprReader(source: string | ByteSource, options: ReaderOptions = {}): TensorReadable {
-  checkSource(source)
-  checkOptionNames(options, READER_OPTIONS)
-  return new AprReader(source, undefined, checkReaderOptions(options)) as unknown as TensorReadable
+export function aprReader(source: string | URL | ByteSource, options: ReaderOptions = {}): TensorReadable {
+  const checked = checkOptions(options, READER_OPTIONS)
+  return new AprReader(checkSource(source), undefined, checked) as unknown as TensorReadable
 }
 
 /** Reads on where `openInput` has ended, and closes the source. An opened input is read once. */
 export function readOpened(input: OpenInput, options: ReaderOptions = {}): TensorReadable {
-  return new AprReader(input.source, input, checkReaderOptions(options)) as unknown as TensorReadable
+  return new AprReader(input.source, input, takeOptions(options, READER_OPTIONS)) as unknown as TensorReadable
 }
 
 class AprReader extends Readable {
@@ -64,7 +73,7 @@ class AprReader extends Readable {
   #isClosed = false
   #planned: Iterator<PlannedRead> | undefined
 
-  constructor(source: string | ByteSource, input: OpenInput | undefined, options: Required<ReaderOptions>) {
+  constructor(source: string | ByteSource, input: OpenInput | undefined, options: CheckedReaderOptions) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: queuedBytes })
     this.#source = source
     this.#input = input

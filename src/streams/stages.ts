@@ -5,26 +5,27 @@ import { editMetadata } from '../formats/apr/metadata.js'
 import { isPossibleSize, tensorBytes, type AprModel, type TensorInfo, type TensorRecord } from '../model/tensor.js'
 import { release } from './buffers.js'
 import { Intake, withTensors } from './changed-model.js'
-import { checkFunction } from './options.js'
+import { answering, metadataChange, tensorChange, trueOrFalse, type TensorChange } from '../options/answers.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorTransform } from './streamx.js'
 
 /**
  * Passes the tensors for which `keep` returns true, and drops the others: from the stream, the index and the count of
  * parameters.
- * @param keep called once a tensor for the model and once a record; gives the same answer for the same tensor
- * @throws AprError `APR_BAD_OPTION` at once; what `keep` throws as the stream's error
+ * @param keep called once a tensor for the model and once a record; gives the same answer for the same tensor, true or
+ *   false and nothing else
+ * @throws AprError `APR_BAD_OPTION` at once, and as the stream's error for another answer; what `keep` throws
  */
 export function filterTensors(keep: (tensor: TensorInfo) => boolean): TensorTransform {
-  checkFunction('the filter', keep)
+  const isKept = answering('keep of filterTensors', keep, trueOrFalse)
   const intake = new Intake((model) =>
     withTensors(
       model,
-      model.tensors.filter((tensor) => keep(tensor)),
+      model.tensors.filter((tensor) => isKept(tensor)),
     ),
   )
   return stage((record) => {
     const model = intake.take(record)
-    if (keep(record)) return { ...record, model }
+    if (isKept(record)) return { ...record, model }
     release(record.data)
     return undefined
   }, intake)
@@ -34,14 +35,14 @@ export function filterTensors(keep: (tensor: TensorInfo) => boolean): TensorTran
  * Renames or reshapes tensors: what `change` returns replaces the same fields of the tensor. A new dtype or shape says
  * how the same bytes are to be read, so it must take as many; to change the bytes, use a Transform of your own.
  * @param change called once a tensor for the model and once a record; gives the same answer for the same tensor
- * @throws AprError `APR_BAD_OPTION` at once; as the stream's error `APR_BAD_RECORD` when the bytes do not fit, and what
- *   `change` throws
+ * @throws AprError `APR_BAD_OPTION` at once, and as the stream's error for another answer; `APR_BAD_RECORD` when the
+ *   bytes do not fit; what `change` throws
  */
-export function mapTensors(change: (tensor: TensorInfo) => Partial<Omit<TensorInfo, 'size'>>): TensorTransform {
-  checkFunction('the change', change)
+export function mapTensors(change: (tensor: TensorInfo) => TensorChange): TensorTransform {
+  const changes = answering('change of mapTensors', change, tensorChange)
   const changed = (tensor: TensorInfo): TensorInfo => {
     const { name, dtype, shape, size } = tensor
-    const result = { name, dtype, shape, ...change({ name, dtype, shape, size }), size }
+    const result = { ...changes({ name, dtype, shape, size }), size }
     if (!isPossibleSize(result)) {
       throw new AprError(
         'APR_BAD_RECORD',
@@ -59,14 +60,15 @@ export function mapTensors(change: (tensor: TensorInfo) => Partial<Omit<TensorIn
  * Edits the metadata: what `change` returns is set, key by key, and a key whose value is undefined is removed. Every
  * other byte of the text stays as it is.
  * @param change takes the metadata, parsed; called once a model
- * @throws AprError `APR_BAD_OPTION` at once; what `change` throws as the stream's error
+ * @throws AprError `APR_BAD_OPTION` at once, and as the stream's error for an answer that is no object;
+ *   `APR_BAD_METADATA` for a value that JSON cannot hold; what `change` throws
  */
 export function mapMetadata(
   change: (metadata: Readonly<Record<string, unknown>>) => Record<string, unknown> | undefined,
 ): TensorTransform {
-  checkFunction('the change', change)
+  const changesOf = answering('change of mapMetadata', change, metadataChange)
   const intake = new Intake((model): AprModel => {
-    const changes = change(JSON.parse(model.metadata) as Record<string, unknown>)
+    const changes = changesOf(JSON.parse(model.metadata) as Record<string, unknown>)
     return Object.freeze({ ...model, ...(changes && { metadata: editMetadata(model.metadata, changes) }) })
   })
   return stage((record) => ({ ...record, model: intake.take(record) }), intake)

@@ -10,19 +10,21 @@ import type { AprModel, TensorInfo, TensorRecord } from '../model/tensor.js'
 import { ArrivedTensors } from './arrived-tensors.js'
 import { takeOver } from './buffers.js'
 import { settledModel } from './changed-model.js'
-import { checkBytesOption, checkOptionNames, checkPath } from './options.js'
+import { checkOptions, takeOptions, type Checked } from '../options/check.js'
+import { WRITER_OPTIONS } from '../options/table.js'
 import { OutputFile } from '../files/output-file.js'
+import { toPath } from '../files/path.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorWritable } from './streamx.js'
 import { WriteWindow } from '../files/write-window.js'
 
 export interface WriterOptions {
   /** Replace an existing file. Default false: an existing file is an error. */
-  overwrite?: boolean
+  overwrite?: boolean | undefined
   /** Bytes that are on their way to the file at the most; at least one record. Default 4 MiB. */
-  highWaterMark?: number
+  highWaterMark?: number | undefined
 }
 
-const DEFAULT_WRITE_BEHIND_BYTES = 4 * 1024 * 1024
+type CheckedWriterOptions = Checked<WriterOptions, typeof WRITER_OPTIONS>
 
 /** What has arrived of one tensor. */
 interface Arrival {
@@ -44,17 +46,17 @@ interface Arrival {
  * What arrives counts, not what was announced: where stages in between dropped or changed tensors without changing the
  * model, the data is moved once at the end, and metadata and flags are those that the stages behind would have announced.
  *
+ * @param path a path, or a `file:` URL
  * @throws AprError `APR_BAD_OPTION` at once; as the stream's error `APR_EXISTS`, `APR_SAME_FILE`, `APR_BAD_RECORD` for
  *   records that make no file, `APR_BAD_INDEX`, `APR_LIMIT`, and the file system's own errors
  */
-export function aprWriter(path: string, options: WriterOptions = {}): TensorWritable {
-  checkOptionNames(options, ['overwrite', 'highWaterMark'])
-  return new AprWriter(checkPath('the output', path), undefined, options)
+export function aprWriter(path: string | URL, options: WriterOptions = {}): TensorWritable {
+  return new AprWriter(toPath('the output', path), undefined, checkOptions(options, WRITER_OPTIONS))
 }
 
 /** Writes to an output that is open already; what it holds from an earlier run counts as arrived. */
 export function writeOpened(output: OutputFile, options: WriterOptions = {}): TensorWritable {
-  return new AprWriter(output.path, output, options)
+  return new AprWriter(output.path, output, takeOptions(options, WRITER_OPTIONS))
 }
 
 class AprWriter extends Writable {
@@ -73,12 +75,12 @@ class AprWriter extends Writable {
   readonly #arrivals = new Map<string, Arrival>()
   readonly #arrived = new ArrivedTensors()
 
-  constructor(path: string, output: OutputFile | undefined, options: WriterOptions) {
+  constructor(path: string, output: OutputFile | undefined, options: CheckedWriterOptions) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
     this.#path = path
     this.#output = output
-    this.#overwrite = options.overwrite ?? false
-    this.#highWaterMark = checkBytesOption('highWaterMark', options.highWaterMark ?? DEFAULT_WRITE_BEHIND_BYTES)
+    this.#overwrite = options.overwrite
+    this.#highWaterMark = options.highWaterMark
   }
 
   override _open(done: Done): void {

@@ -61,7 +61,9 @@ const CHANGES: Readonly<Record<string, { change: Change; isQuantized: boolean }>
 for (const [what, { change, isQuantized }] of Object.entries(CHANGES)) {
   void test(`a Transform that ${what} gives the file of the same change announced`, async (t) => {
     const note = (): unknown =>
-      mapMetadata(({ param_count: count, quantization, note }) => ({ note: [note, count, quantization] }))
+      mapMetadata(({ param_count: count, quantization, note }) => ({
+        note: [note ?? null, count ?? null, quantization ?? null],
+      }))
     const before = (stage: unknown): unknown[] => [stage, q4k()]
     const expected = await through(t, ...before(announced(change)))
     const found = await through(t, ...before(unannounced(change)))

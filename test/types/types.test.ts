@@ -6,12 +6,14 @@ import { once } from 'node:events'
 import { Readable, Transform, Writable, type TransformCallback } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { test } from 'tap'
 import {
   aprReader,
   AprError,
   aprWriter,
   filterTensors,
+  inspect,
   mapMetadata,
   mapTensors,
   openFile,
@@ -26,6 +28,7 @@ import {
   type DType,
   type Plan,
   type QuantizeReport,
+  type ReadOptions,
   type TensorInfo,
   type TensorReadable,
   type TensorRecord,
@@ -101,6 +104,24 @@ void test('options that are misspelled or of another type do not compile', (t) =
     () => q4k({ kept: 'F32' }),
     // @ts-expect-error: returns no boolean
     () => q4k({ select: ({ name }) => name }),
+    // @ts-expect-error: returns no boolean but a promise of one
+    () => q4k({ select: () => Promise.resolve(false) }),
+    // @ts-expect-error: returns no boolean but a promise of one
+    () => filterTensors(() => Promise.resolve(false)),
+    // @ts-expect-error: returns no fields but a promise of them
+    () => mapTensors(() => Promise.resolve({ name: 'x' })),
+    // @ts-expect-error: returns no keys but a promise of them
+    () => mapMetadata(() => Promise.resolve({ name: 'x' })),
+    // @ts-expect-error: a boolean, not a text
+    () => aprWriter('out.apr', { overwrite: 'false' }),
+    // @ts-expect-error: options are an object
+    () => q4k(null),
+    // @ts-expect-error: the controller is no signal
+    () => verify(SAMPLE, { signal: new AbortController() }),
+    // @ts-expect-error: inspect has no mode
+    () => inspect(SAMPLE, { mode: 'stream' }),
+    // @ts-expect-error: bytes are no path
+    () => aprWriter(Buffer.from('out.apr')),
     // @ts-expect-error: it is called overwrite
     () => aprWriter('out.apr', { force: true }),
     // @ts-expect-error: it is called overwrite
@@ -118,7 +139,7 @@ void test('options that are misspelled or of another type do not compile', (t) =
     // @ts-expect-error: a source fills a buffer
     () => aprReader({ name: 'x', size: 1, read: () => Promise.resolve(new Uint8Array()), close: () => 1 }),
   ]
-  t.equal(refused.length, 13)
+  t.equal(refused.length, 22)
   t.end()
 })
 
@@ -131,6 +152,12 @@ void test('the public types say what programs need', async (t) => {
   await source.read(target, 0)
   await source.close()
   t.equal(Buffer.from(target).toString('latin1'), 'APR\0')
+
+  const url = pathToFileURL(SAMPLE)
+  const options: ReadOptions = { signal: AbortSignal.timeout(60_000) }
+  t.equal((await inspect(url, options)).tensors.length, (await inspect(SAMPLE, { signal: undefined })).tensors.length)
+  aprReader(url, { recordBytes: undefined }).destroy()
+  aprWriter(pathToFileURL('never.apr'), { overwrite: undefined }).destroy()
 
   const planned: Plan = await plan(SAMPLE)
   const f32: number | undefined = planned.inputDTypes.F32?.tensors

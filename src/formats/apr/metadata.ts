@@ -2,7 +2,8 @@
  * The metadata: a JSON object, kept as text. `1000000.0`, `1e-06` and integers over 2^53 do not survive JSON.parse and
  * JSON.stringify, so only the values that change are replaced; every other byte is carried over.
  */
-import { AprError } from '../../model/errors.js'
+import { AprError, printable } from '../../model/errors.js'
+import { found, isFields } from '../../model/found.js'
 import { utf8Bytes } from '../../model/utf8.js'
 import { findMembers, type Member } from './json-members.js'
 
@@ -83,16 +84,21 @@ function findEdits(text: string, changes: Readonly<Record<string, unknown>>): Ed
   return edits.sort((a, b) => a.start - b.start)
 }
 
+/** The JSON of a value. What JSON cannot hold, it would make null or leave out: that is an error here. */
 function toJson(key: string, value: unknown): string {
-  let json: unknown
-  try {
-    json = JSON.stringify(value)
-  } catch (cause) {
-    const what = `expected a JSON value for "${key}", found one that JSON cannot hold`
-    throw new AprError('APR_BAD_METADATA', what, {}, { cause })
+  const refuse = (what: string, cause?: unknown): AprError =>
+    new AprError('APR_BAD_METADATA', `expected a JSON value for "${printable(key)}", found ${what}`, {}, { cause })
+  function check(this: unknown, _name: string, part: unknown): unknown {
+    const isLeftOut = part === undefined && !Array.isArray(this)
+    const isScalar = part === null || typeof part === 'string' || typeof part === 'boolean' || Number.isFinite(part)
+    if (isLeftOut || isScalar || Array.isArray(part) || isFields(part)) return part
+    throw refuse(found(part))
   }
-  if (typeof json === 'string') return json
-  throw new AprError('APR_BAD_METADATA', `expected a JSON value for "${key}", found ${typeof value}`)
+  try {
+    return JSON.stringify(value, check)
+  } catch (cause) {
+    throw cause instanceof AprError ? cause : refuse('one that JSON cannot hold', cause)
+  }
 }
 
 /** What to cut out so that the members whose new value is undefined are gone, each with a comma beside it. */

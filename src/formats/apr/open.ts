@@ -50,7 +50,7 @@ export interface OpenInput {
 }
 
 /** Opens a source and reads what stands before its data. Closes it when that fails. */
-export async function openInput(input: string | ByteSource): Promise<OpenInput> {
+export async function openInput(input: string | URL | ByteSource): Promise<OpenInput> {
   const source = await openSource(input)
   try {
     return { source, open: await openModel(source) }

@@ -1,0 +1,51 @@
+/** How a signal ends work. */
+import type { ByteSource } from '../files/byte-source.js'
+
+/** What work rejects with that a signal ended: named and coded as Node's own, with the signal's reason as its cause. */
+export function abortError(signal: AbortSignal): Error {
+  const error = new Error('The operation was aborted', { cause: signal.reason })
+  return Object.assign(error, { name: 'AbortError', code: 'ABORT_ERR' })
+}
+
+/** @throws an `AbortError` where the signal is aborted */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw abortError(signal)
+}
+
+/**
+ * The same source, whose reads fail with an `AbortError` as soon as the signal is aborted, also those that are under
+ * way. The source itself is closed when these are done. Nobody waits for that then: a read that hangs holds up nothing.
+ */
+export function abortableSource(source: ByteSource, signal: AbortSignal): ByteSource {
+  /** Reads of the source that are under way, and how to fail who waits for them. */
+  const reads = new Map<Promise<void>, (error: Error) => void>()
+  const failReads = (): void => {
+    for (const fail of reads.values()) fail(abortError(signal))
+  }
+  signal.addEventListener('abort', failReads, { once: true })
+  const { name, size, version, identity } = source
+  return {
+    ...{ name, size, ...(version !== undefined && { version }), ...(identity && { identity }) },
+    async read(target, position) {
+      throwIfAborted(signal)
+      const read = Promise.resolve(source.read(target, position))
+      await new Promise<void>((done, fail) => {
+        reads.set(read, fail)
+        // Aborted in the call itself: nobody tells of it again.
+        if (signal.aborted) failReads()
+        void read.then(done, fail).finally(() => reads.delete(read))
+      })
+    },
+    async checkUnchanged() {
+      throwIfAborted(signal)
+      await source.checkUnchanged?.()
+      throwIfAborted(signal)
+    },
+    async close() {
+      signal.removeEventListener('abort', failReads)
+      const closed = Promise.allSettled(reads.keys()).then(() => source.close())
+      if (reads.size === 0 || !signal.aborted) await closed
+      else closed.catch(() => undefined)
+    },
+  }
+}

@@ -1,0 +1,35 @@
+/** How the functions that only read open their input: with options checked, and a signal that can end the work. */
+import { isByteSource, openSource, type ByteSource } from '../files/byte-source.js'
+import { checkOptions, type Checked, type OptionTable } from '../options/check.js'
+import { abortableSource, throwIfAborted } from './abort.js'
+
+/** Options of `inspect` and `verify`. */
+export interface ReadOptions {
+  /** Ends the work; the promise rejects with an `AbortError` whose `cause` is the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+/**
+ * Checks options and opens the input. A ByteSource is closed when that fails.
+ * @param checkTogether throws where options make no sense together
+ * @throws AprError `APR_BAD_OPTION`, the file system's own errors, and an `AbortError`
+ */
+export async function openToRead<T extends ReadOptions, Table extends OptionTable<T>>(
+  input: string | URL | ByteSource,
+  options: T,
+  table: Table,
+  checkTogether: (options: Checked<T, Table>) => void = () => undefined,
+): Promise<{ source: ByteSource; options: Checked<T, Table> }> {
+  let source = isByteSource(input) ? input : undefined
+  try {
+    const checked = checkOptions(options, table)
+    checkTogether(checked)
+    const { signal } = checked as ReadOptions
+    throwIfAborted(signal)
+    source ??= await openSource(input)
+    return { source: signal ? abortableSource(source, signal) : source, options: checked }
+  } catch (error) {
+    await source?.close()
+    throw error
+  }
+}

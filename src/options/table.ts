@@ -1,0 +1,131 @@
+/**
+ * Every option of every function: what it takes, its default, its meaning. The checks, the defaults that the code uses
+ * and the tables of the documentation all come from here. A new option is a row here and a line in the function's
+ * interface; the compiler and the tests say where else it is missing.
+ */
+import { selectByDefault } from '../quant/policy.js'
+import { nothing, trueOrFalse } from './answers.js'
+import { BOOLEAN, callback, oneOf, PATH, SIGNAL, wholeNumber, type OptionRow } from './check.js'
+
+const MIB = 1024 * 1024
+
+/** Enough that a thread has its next record when it has done one. */
+export const Q4K_BYTES_PER_THREAD = 4 * MIB
+export const DEFAULT_THRESHOLD_BYTES = 4096 * MIB
+
+export const READER_OPTIONS = {
+  recordBytes: {
+    kind: wholeNumber('bytes'),
+    default: 2 * MIB,
+    meaning: 'data in a record at the most; a record holds at least 256 elements, whatever that takes',
+  },
+  highWaterMark: {
+    kind: wholeNumber('bytes'),
+    // Four records: as many as Node reads at once.
+    default: 8 * MIB,
+    meaning: 'read ahead of need at the most; at least one record',
+  },
+} as const satisfies Record<string, OptionRow>
+
+export const Q4K_OPTIONS = {
+  fit: {
+    kind: oneOf('search', 'minmax'),
+    default: 'search',
+    meaning:
+      'how scales are found: `search` gives the bytes of llama.cpp, `minmax` those of `apr quantize`, faster and less exact',
+  },
+  select: {
+    kind: callback('Select', trueOrFalse),
+    default: selectByDefault,
+    meaning: 'which tensors become Q4_K; returns `true` or `false` and nothing else',
+  },
+  kept: {
+    kind: oneOf('auto', 'same', 'f32'),
+    default: 'auto',
+    meaning:
+      'the other float tensors: `auto` keeps F32 and F16 and widens or rounds the rest to F32; `same` keeps all; `f32` makes all F32',
+  },
+  threads: {
+    kind: wholeNumber('threads'),
+    derived: 'cores available',
+    meaning: 'worker threads at the most; few data take fewer, or none',
+  },
+  highWaterMark: {
+    kind: wholeNumber('bytes'),
+    derived: `${Q4K_BYTES_PER_THREAD.toLocaleString('en')} a thread`,
+    meaning: 'records under way in the threads at the most; at least one record a thread',
+  },
+} as const satisfies Record<string, OptionRow>
+
+export const WRITER_OPTIONS = {
+  overwrite: {
+    kind: BOOLEAN,
+    default: false,
+    meaning: 'replace an existing file, at the end and in one step; without it an existing file is an error',
+  },
+  highWaterMark: {
+    kind: wholeNumber('bytes'),
+    default: 4 * MIB,
+    meaning: 'on their way to the file at the most; at least one record',
+  },
+} as const satisfies Record<string, OptionRow>
+
+/** Of the functions that only read. */
+export const READ_OPTIONS = {
+  signal: {
+    kind: SIGNAL,
+    derived: 'none',
+    meaning: 'ends the work: the promise rejects with an `AbortError` whose `cause` is the reason',
+  },
+} as const satisfies Record<string, OptionRow>
+
+export const QUANTIZE_OPTIONS = {
+  fit: Q4K_OPTIONS.fit,
+  select: Q4K_OPTIONS.select,
+  kept: Q4K_OPTIONS.kept,
+  threads: Q4K_OPTIONS.threads,
+  recordBytes: READER_OPTIONS.recordBytes,
+  overwrite: WRITER_OPTIONS.overwrite,
+  mode: {
+    kind: oneOf('auto', 'stream', 'memory'),
+    default: 'auto',
+    meaning: 'see above',
+  },
+  threshold: {
+    kind: wholeNumber('bytes', 0),
+    derived: `\`APR_STREAMING_THRESHOLD\`, else ${DEFAULT_THRESHOLD_BYTES.toLocaleString('en')}`,
+    meaning: 'size of the input from which `auto` streams',
+  },
+  highWaterMark: {
+    kind: wholeNumber('bytes'),
+    derived: 'that of each stage',
+    meaning: 'for reader, q4k and writer each: read ahead, being quantized, being written',
+  },
+  spaceCheck: {
+    kind: BOOLEAN,
+    default: true,
+    meaning: "refuse to start where the output's disk has less room than the output takes",
+  },
+  resume: {
+    kind: BOOLEAN,
+    default: false,
+    meaning:
+      'go on from the partial file of an interrupted run of the same input, options and version; keep it when this run fails',
+  },
+  onProgress: {
+    kind: callback('function', nothing),
+    derived: 'none',
+    meaning:
+      'called once a record that was read; what it throws ends the job; a promise is refused, because nothing would await it',
+  },
+  signal: READ_OPTIONS.signal,
+} as const satisfies Record<string, OptionRow>
+
+export const PLAN_OPTIONS = {
+  ...QUANTIZE_OPTIONS,
+  output: {
+    kind: PATH,
+    derived: 'beside the input',
+    meaning: 'where the output would go: its disk is the one whose free space is told',
+  },
+} as const satisfies Record<string, OptionRow>

@@ -2,6 +2,7 @@
 import { randomFillSync } from 'node:crypto'
 import { crc32 as zlibCrc32 } from 'node:zlib'
 import { crc32 } from '../dist/checksum/crc32.js'
+import { crc32Wasm } from '../dist/checksum/crc32-wasm.js'
 import { compileModule, instantiate } from '../dist/wasm.js'
 import { interleave } from './lib/interleave.js'
 
@@ -11,7 +12,7 @@ const MODULE_PAGES = 5
 
 const long = randomFillSync(Buffer.alloc(BYTES))
 const short = long.subarray(0, PIECE_BYTES)
-const module = compileModule(new URL('../dist/checksum/crc32.wasm', import.meta.url))
+const module = compileModule(crc32Wasm)
 const folder = /** @type {any} */ (instantiate(/** @type {any} */ (module), MODULE_PAGES).exports)
 
 /** @param {(piece: Uint8Array) => unknown} checksum @param {boolean} isCached */

@@ -1,14 +1,14 @@
 #!/usr/bin/env node
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { quantizeCommand, type QuantizeFlags } from './cli/quantize-command.js'
-import { packageVersion } from './version.js'
+import { VERSION } from './version.js'
 import { reportFailure, UsageError } from './cli/output.js'
 
 const EXIT_FAILURE = 1
 const EXIT_USAGE = 2
 
 async function main(): Promise<void> {
-  const program = buildProgram(packageVersion())
+  const program = buildProgram()
   try {
     await program.parseAsync()
   } catch (error) {
@@ -24,10 +24,10 @@ async function main(): Promise<void> {
   }
 }
 
-function buildProgram(version: string): Command {
+function buildProgram(): Command {
   const program = new Command('apr-stream')
     .description('Quantize .apr model files of any size to Q4_K in constant memory.')
-    .version(version, '-V, --version')
+    .version(VERSION, '-V, --version')
     .showHelpAfterError('(run with --help to see all options)')
     .exitOverride()
     .configureHelp({ showGlobalOptions: true })

@@ -1,6 +1,4 @@
 /** The package's WebAssembly modules: compiled when it is built, each on a memory that is provided here. */
-import { readFileSync } from 'node:fs'
-
 const PAGE_BYTES = 64 * 1024
 
 /** What every module exports: the bytes of memory that its fixed addresses need. */
@@ -15,8 +13,8 @@ export interface Instance<T> {
 }
 
 /** The module can be sent to other threads, which then share the machine code. */
-export function compileModule(url: URL): WebAssembly.Module {
-  return new WebAssembly.Module(readFileSync(url))
+export function compileModule(base64: string): WebAssembly.Module {
+  return new WebAssembly.Module(Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)))
 }
 
 /** @param pages of 64 KiB: what the module was compiled to ask for */

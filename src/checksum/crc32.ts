@@ -4,6 +4,7 @@
  */
 import { compileModule, instantiate } from '../wasm.js'
 import { multiply, powerOfX } from './combine.js'
+import { crc32Wasm } from './crc32-wasm.js'
 
 /** What the module exports: addresses in its memory, and the steps of a checksum. See `assembly/index.ts`. */
 interface Exports {
@@ -46,8 +47,7 @@ let checksum: Checksum | undefined
 
 /** One a thread: its memory is 320 KiB. */
 function createChecksum(): Checksum {
-  const module = compileModule(new URL('./crc32.wasm', import.meta.url))
-  const { exports, memory } = instantiate<Exports>(module, MEMORY_PAGES)
+  const { exports, memory } = instantiate<Exports>(compileModule(crc32Wasm), MEMORY_PAGES)
   const { DATA, DATA_BYTES, STATE_BYTES } = exports
   exports.prepare()
   const stateBytes = STATE_BYTES.value

@@ -21,7 +21,7 @@ import type { TensorTransform } from '../streams/streamx.js'
 import { collect, writeWhole } from '../streams/write-in-memory.js'
 import { writeOpened } from '../streams/writer.js'
 import type { AprModel, TensorRecord } from '../model/tensor.js'
-import { packageVersion } from '../version.js'
+import { VERSION } from '../version.js'
 
 export interface QuantizeOptions extends Q4KOptions, ReaderOptions, ModeOptions {
   /** Replace an existing output. Default false: an existing output is an error. */
@@ -142,7 +142,7 @@ async function prepare(opened: OpenInput, output: string, options: CheckedOption
 function jobName(source: ByteSource, model: AprModel, { fit }: CheckedOptions): string | undefined {
   if (source.version === undefined) return undefined
   return createHash('sha256')
-    .update(JSON.stringify([packageVersion(), source.version, fit]))
+    .update(JSON.stringify([VERSION, source.version, fit]))
     .update(encodeHead(model))
     .digest('hex')
 }

@@ -6,6 +6,7 @@ import { SUPER_BLOCK_ELEMENTS } from '../model/dtypes.js'
 import { compileModule, instantiate } from '../wasm.js'
 import type { Kernel } from './kernel.js'
 import { Q4K_BLOCK_BYTES } from './blocks/q4k.js'
+import { kernelWasm } from './kernel-wasm.js'
 
 /** What the module exports: addresses in its memory, and functions on what stands there. */
 interface KernelExports {
@@ -29,7 +30,7 @@ let compiled: WebAssembly.Module | undefined
 
 /** The module, compiled once a process. */
 export function kernelModule(): WebAssembly.Module {
-  compiled ??= compileModule(new URL('./kernel.wasm', import.meta.url))
+  compiled ??= compileModule(kernelWasm)
   return compiled
 }
 

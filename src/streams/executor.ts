@@ -1,12 +1,12 @@
 /** Who does the arithmetic: this thread for little work, a pool of worker threads for much. The bytes are the same. */
 import { availableParallelism } from 'node:os'
-import type { Piscina } from 'piscina'
 import { AprError } from '../model/errors.js'
 import type { Fit, Kernel } from '../quant/kernel.js'
 import type { Run } from '../quant/run.js'
-import { createSimdKernel, kernelModule } from '../quant/simd.js'
+import { createSimdKernel } from '../quant/simd.js'
 import { isInPlace, performTask, resultBytes, type Task, type TaskResult } from '../quant/task.js'
 import { disown, type BufferPool } from './buffers.js'
+import { ThreadPool } from './thread-pool.js'
 
 /** Runs up to this many elements are done here and now: 0.2 ms, about what a message to a thread and back costs. */
 const SMALL_ELEMENTS = 16 * 1024
@@ -19,12 +19,10 @@ const SPARE_BYTES = 64 * 1024
 export class Executor {
   readonly #maxThreads: number
   #threads = 0
-  #pool: Promise<Piscina<Task, TaskResult>> | undefined
+  #pool: ThreadPool | undefined
   #kernel: Kernel | undefined
   #rest = new Uint8Array(0)
-  #failure: Error | undefined
-  #isClosing = false
-  #closed: Promise<void> | undefined
+  #isClosed = false
 
   /** @param threads the most that may be used; default: as many as the machine has for this process */
   constructor(threads = availableParallelism()) {
@@ -57,17 +55,16 @@ export class Executor {
       return adopted(performTask(task, this.#kernel, this.#spare(resultBytes(run, fit))), keeper)
     }
     try {
-      const pool = await (this.#pool ??= this.#start())
-      // A pool that was destroyed would start anew.
-      if (this.#isClosing || this.#closed) throw this.#failure ?? new Error('the threads were ended')
+      if (this.#isClosed) throw new Error('the threads were ended')
+      this.#pool ??= new ThreadPool(this.#threads)
       const sent = owner ? task : copied(task)
-      return adopted(await pool.run(sent, { transferList: [sent.run.data.buffer as ArrayBuffer] }), keeper)
+      return adopted(await this.#pool.run(sent, { transferList: [sent.run.data.buffer as ArrayBuffer] }), keeper)
     } catch (error) {
       throw new AprError(
         'APR_WORKER',
-        `expected a worker thread to finish, found that it failed: ${(this.#failure ?? (error as Error)).message}`,
+        `expected a worker thread to finish, found that it failed: ${(error as Error).message}`,
         { tensor },
-        { cause: this.#failure ?? error },
+        { cause: error },
       )
     }
   }
@@ -83,49 +80,14 @@ export class Executor {
 
   /** Ends all threads; tasks that are under way fail. */
   async close(): Promise<void> {
-    this.#isClosing = true
-    // streamx may destroy a Transform twice: the second waits for the threads as the first does.
-    this.#closed ??= this.#pool?.then((pool) => pool.destroy())
-    await this.#closed
-  }
-
-  /** A thread that dies without a task fails none: those that wait for it would wait for ever, so all of them fail. */
-  async #start(): Promise<Piscina<Task, TaskResult>> {
-    const pool = await createPool(this.#threads)
-    const fail = (error: Error): void => {
-      // A thread that is being ended may still send a message.
-      if (this.#isClosing) return
-      this.#failure ??= error
-      this.#closed ??= pool.destroy()
-    }
-    pool.on('error', fail)
-    // An error, where there is one, comes right behind it.
-    pool.on('workerDestroy', () => setImmediate(fail, new Error('it ended')))
-    return pool
+    this.#isClosed = true
+    await this.#pool?.destroy()
   }
 }
 
 /** How many threads so much work takes: none when it is done before they were started. */
 export function threadsFor(elements: number, fit: Fit, maxThreads = availableParallelism()): number {
   return Math.min(maxThreads, Math.floor(elements / ELEMENTS_PER_THREAD[fit]))
-}
-
-async function createPool(threads: number): Promise<Piscina<Task, TaskResult>> {
-  // Loaded when there is work for threads: a plan or a small model takes its memory for nothing.
-  const { Piscina } = await import('piscina')
-  return new Piscina<Task, TaskResult>({
-    filename: new URL('./worker.js', import.meta.url).href,
-    workerData: kernelModule(),
-    minThreads: 0,
-    maxThreads: threads,
-    // What was preloaded into this thread, as loaders and monitors are, would cost each of those its start.
-    execArgv: [],
-    // The next task is there when one is done: no thread waits for this one.
-    concurrentTasksPerWorker: 2,
-    idleTimeout: Infinity,
-    // A task leaves next to nothing to collect: without a limit each heap would grow by megabytes all the same.
-    resourceLimits: { maxYoungGenerationSizeMb: 1 },
-  })
 }
 
 /** A task with memory of its own: a view that is sent as it is takes all of its buffer along, however large that is. */

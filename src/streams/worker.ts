@@ -1,13 +1,12 @@
-/** What a worker thread runs: one kernel, one task at a time. */
-import { Piscina, transferableSymbol, valueSymbol, workerData } from 'piscina'
+/** What a worker thread runs: one kernel, one task at a time. The build makes one script of it and all it imports. */
+import { parentPort, workerData } from 'node:worker_threads'
 import { createSimdKernel } from '../quant/simd.js'
 import { performTask, type Task } from '../quant/task.js'
 
 const kernel = createSimdKernel(workerData as WebAssembly.Module)
 
-export default function perform(task: Task): object {
+parentPort?.on('message', (task: Task) => {
   const result = performTask(task, kernel)
   // The memory goes back as it came: moved, not copied.
-  if (!('data' in result)) return result
-  return Piscina.move({ [transferableSymbol]: [result.data.buffer], [valueSymbol]: result })
-}
+  parentPort?.postMessage(result, 'data' in result ? [result.data.buffer as ArrayBuffer] : [])
+})

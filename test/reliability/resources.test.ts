@@ -67,7 +67,7 @@ void test('an output for which there is no room is refused before anything is wr
   t.equal(readFileSync(output).length, outputBytes)
 })
 
-const START = 'export default function perform(task) {'
+const START = '(task) => {'
 
 /** How the program of the worker threads is changed, and what the message then says. */
 const POISONS: Record<string, { change: (program: string) => string; message: RegExp }> = {
@@ -78,7 +78,7 @@ const POISONS: Record<string, { change: (program: string) => string; message: Re
     message: /poison/,
   },
   'ends at its third piece of work': {
-    change: (program) => program.replace(START, `let count = 0\n${START} if (++count === 3) process.exit(3)`),
+    change: (program) => `let count = 0\n${program.replace(START, `${START} if (++count === 3) process.exit(3)`)}`,
     message: /it ended|code: 3/,
   },
   'runs out of memory': {
@@ -94,10 +94,16 @@ for (const [what, { change, message }] of Object.entries(POISONS)) {
     cpSync(join(root, 'dist'), join(folder, 'package/dist'), { recursive: true })
     cpSync(join(root, 'package.json'), join(folder, 'package/package.json'))
     symlinkSync(join(root, 'node_modules'), join(folder, 'package/node_modules'))
-    const worker = join(folder, 'package/dist/streams/worker.js')
-    const before = readFileSync(worker, 'utf8')
-    writeFileSync(worker, change(before))
-    t.not(readFileSync(worker, 'utf8'), before)
+    const worker = join(folder, 'package/dist/streams/worker-source.js')
+    // A module with the program as its one text.
+    const module = readFileSync(worker, 'utf8')
+    const text = module.slice(module.indexOf('"'))
+    const before = JSON.parse(text) as string
+    t.not(change(before), before)
+    writeFileSync(
+      worker,
+      module.replace(text, () => JSON.stringify(change(before))),
+    )
     const input = join(folder, 'in.apr')
     writeFileSync(input, largeModel(20_000_000, 'F16', 4))
     const program = `

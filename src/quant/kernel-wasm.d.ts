@@ -1,0 +1,2 @@
+/** The kernel's WebAssembly, as base64. The build writes the module from `assembly/`: see scripts/embed.js. */
+export const kernelWasm: string

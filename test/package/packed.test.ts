@@ -105,7 +105,7 @@ void test('the installed package', (t) => {
         return quantize('model.apr', 'model.q4k.apr', { threads: 1 })
       }`
     for (const name of ['program.ts', 'program.mts', 'program.cts']) writeFileSync(join(project, name), program)
-    const options = ['--strict', '--noEmit', '--target', 'es2022', '--types', 'node']
+    const options = ['--strict', '--noEmit', '--target', 'es2022', '--lib', 'es2023', '--types', 'node']
     t.doesNotThrow(() => run(project, 'tsc', ...options, '--module', 'nodenext', 'program.mts', 'program.cts'))
     t.doesNotThrow(() =>
       run(project, 'tsc', ...options, '--module', 'esnext', '--moduleResolution', 'bundler', 'program.ts'),

@@ -33,7 +33,7 @@ export class ArrivedTensors {
   }
 
   /** All that have come: `expected` itself where it is these, in whatever order. */
-  or(expected: readonly TensorInfo[]): readonly TensorInfo[] {
+  tensorsOr(expected: readonly TensorInfo[]): readonly TensorInfo[] {
     const isCounted = this.#all === undefined && this.#announced === expected
     if (isCounted && this.#count === expected.length) return expected
     const all = this.#byName()

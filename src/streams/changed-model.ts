@@ -80,7 +80,7 @@ export class Intake {
 export function settledModel(model: AprModel, arrived: ArrivedTensors): AprModel {
   const derivation = derivations.get(model)
   const settled = derivation ? derivation.intake.settle(model, derivation.from) : model
-  const tensors = arrived.or(settled.tensors)
+  const tensors = arrived.tensorsOr(settled.tensors)
   return tensors === settled.tensors ? settled : withTensors(settled, tensors)
 }
 

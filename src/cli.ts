@@ -111,7 +111,8 @@ Examples:
   $ apr-stream quantize model.apr --skip 'lm_head.*'     keeps the output projection as it is
   $ apr-stream quantize model.apr --json -f -o out.apr   for scripts: a report as JSON
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Nothing is left behind by a job that failed.`
+Exit status: 0 done, 1 failed, 2 wrong usage, 128 and its number for a signal
+(129, 130, 131, 143). Nothing is left behind by a job that failed.`
 
 function gather(value: string, previous: string[] = []): string[] {
   if (value === '') throw new InvalidArgumentError('expected a pattern, found an empty one')

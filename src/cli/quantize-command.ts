@@ -24,7 +24,7 @@ export interface QuantizeFlags {
 }
 
 /** As shells tell a process that a signal ended: 128 and the signal's number. */
-const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 }
+const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGQUIT: 131, SIGTERM: 143 }
 const SHOWN_TENSORS = 20
 
 const REASONS: Record<Reason, string> = {
@@ -116,20 +116,19 @@ function defaultOutput(file: string): string {
   return `${file.replace(/\.apr$/, '')}.q4k.apr`
 }
 
-/** A signal that Ctrl-C aborts, with its name as the reason. A second Ctrl-C ends the process at once. */
+/** A signal that Ctrl-C aborts, with its name as the reason, as other ends do. A second one ends the process at once. */
 function interruptible(): { signal: AbortSignal; dispose: () => void } {
   const controller = new AbortController()
   const interrupt = (name: NodeJS.Signals): void => {
     if (controller.signal.aborted) process.exit(EXIT_CODES[name as keyof typeof EXIT_CODES])
     controller.abort(name)
   }
-  process.on('SIGINT', interrupt)
-  process.on('SIGTERM', interrupt)
+  const names = Object.keys(EXIT_CODES)
+  for (const name of names) process.on(name, interrupt)
   return {
     signal: controller.signal,
     dispose: () => {
-      process.off('SIGINT', interrupt)
-      process.off('SIGTERM', interrupt)
+      for (const name of names) process.off(name, interrupt)
     },
   }
 }

@@ -2,7 +2,7 @@
 import fs from 'fs-extra'
 import { AprError } from '../model/errors.js'
 import { found, isUrl } from '../model/found.js'
-import { toPath } from './path.js'
+import { fixPath, isFilePath, type FilePath } from './path.js'
 import { PositionedFile } from './positioned-file.js'
 import type { FileIdentity } from '../model/tensor.js'
 
@@ -25,18 +25,18 @@ export interface ByteSource {
 }
 
 /** Opens a path or a `file:` URL; a ByteSource is taken as it is. */
-export async function openSource(input: string | URL | ByteSource): Promise<ByteSource> {
+export async function openSource(input: string | URL | FilePath | ByteSource): Promise<ByteSource> {
   const source = checkSource(input)
-  return typeof source === 'string' ? await openFile(source) : source
+  return isFilePath(source) ? await openPath(source) : source
 }
 
 /**
- * Checks that something is a path, a `file:` URL, which becomes one, or a ByteSource.
+ * Checks that something is a path, a `file:` URL or a ByteSource, and fixes what a path means; it is opened later.
  * @throws AprError `APR_BAD_OPTION`
  */
-export function checkSource(source: unknown): string | ByteSource {
-  if (isByteSource(source)) return source
-  if (typeof source === 'string' || isUrl(source)) return toPath('the input', source)
+export function checkSource(source: unknown): FilePath | ByteSource {
+  if (isFilePath(source) || isByteSource(source)) return source
+  if (typeof source === 'string' || isUrl(source)) return fixPath('the input', source)
   throw new AprError(
     'APR_BAD_OPTION',
     `expected the input to be a path, a file: URL, or a ByteSource with name, size, read and close, found ${found(source)}`,
@@ -58,8 +58,16 @@ export function isByteSource(source: unknown): source is ByteSource {
  * @throws AprError `APR_UNSUPPORTED` for a pipe, socket or device
  */
 export async function openFile(input: string | URL): Promise<ByteSource> {
-  const path = toPath('the input', input)
-  const file = await PositionedFile.open(path, 'r')
+  return await openPath(fixPath('the input', input))
+}
+
+async function openPath({ given: path, absolute }: FilePath): Promise<ByteSource> {
+  const asGiven = (error: unknown): never => {
+    throw naming(path, error, absolute)
+  }
+  // Looked at before it is opened: a pipe would wait for whoever writes to it, a device may do something.
+  checkRegularFile(await fs.stat(absolute).catch(asGiven), path)
+  const file = await PositionedFile.open(absolute, 'r').catch(asGiven)
   try {
     const opened = await file.stat()
     checkRegularFile(opened, path)
@@ -68,22 +76,22 @@ export async function openFile(input: string | URL): Promise<ByteSource> {
       name: path,
       size,
       version: [opened.dev, opened.ino, opened.size, opened.mtimeNs].join(':'),
-      identity: { device: opened.dev, inode: opened.ino },
+      identity: { device: opened.dev, inode: opened.ino, mode: Number(opened.mode) & 0o777 },
       async read(target, position) {
-        const found = await file.read(target, position)
+        const found = await file.read(target, position).catch(asGiven)
         if (found < target.length) {
           throw changed(path, `a file of ${size} bytes`, `its end at byte ${position + found}`)
         }
       },
       async checkUnchanged() {
-        const now = await file.stat()
+        const now = await file.stat().catch(asGiven)
         if (now.size !== opened.size) throw changed(path, `${opened.size} bytes`, `${now.size} bytes`)
         if (now.mtimeNs !== opened.mtimeNs) throw changed(path, 'its time of change to stay', 'a newer one')
-        const atPath = await fs.stat(path, { bigint: true })
+        const atPath = await fs.stat(absolute, { bigint: true }).catch(asGiven)
         if (atPath.ino !== opened.ino || atPath.dev !== opened.dev)
           throw changed(path, 'the same file', 'another one in its place')
       },
-      close: () => file.close(),
+      close: () => file.close().catch(asGiven),
     }
   } catch (error) {
     await file.close()
@@ -96,9 +104,7 @@ export async function openFile(input: string | URL): Promise<ByteSource> {
  * @throws AprError `APR_UNSUPPORTED` for a pipe, socket or device
  */
 export function checkRegularFile(stats: { isFile(): boolean; isDirectory(): boolean }, path: string): void {
-  if (stats.isDirectory()) {
-    throw Object.assign(new Error(`EISDIR: expected a file, found a directory, '${path}'`), { code: 'EISDIR', path })
-  }
+  if (stats.isDirectory()) throw isDirectoryError(path)
   if (!stats.isFile()) {
     throw new AprError('APR_UNSUPPORTED', 'expected a regular file, found a pipe, socket or device', { file: path })
   }
@@ -108,4 +114,15 @@ function changed(path: string, expected: string, found: string): AprError {
   return new AprError('APR_TRUNCATED', `the input changed while it was read: expected ${expected}, found ${found}`, {
     file: path,
   })
+}
+
+export function isDirectoryError(path: string): Error {
+  return Object.assign(new Error(`EISDIR: expected a file, found a directory, '${path}'`), { code: 'EISDIR', path })
+}
+
+/** The system's errors name the path that it was asked for. */
+function naming(path: string, error: unknown, absolute: string): unknown {
+  if (!(error instanceof Error) || (error as NodeJS.ErrnoException).path !== absolute) return error
+  error.message = error.message.replace(absolute, () => path)
+  return Object.assign(error, { path })
 }

@@ -6,6 +6,7 @@ import { parseJournal, type JournalEntry } from './journal.js'
 import type { OutputOptions } from './output-file.js'
 import { CHUNK_BYTES, PositionedFile } from './positioned-file.js'
 import { movedPath, partialPath, statOrUndefined } from './output-place.js'
+import { PRIVATE_MODE } from './permissions.js'
 
 /** What a run starts from. */
 export interface Start {
@@ -31,7 +32,7 @@ export async function openPartial(
     await fs.remove(movedPath(path))
   }
   try {
-    return { partial: await PositionedFile.open(partialPath(path), 'wx+'), entries: [], restartReason }
+    return { partial: await PositionedFile.open(partialPath(path), 'wx+', PRIVATE_MODE), entries: [], restartReason }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     throw new AprError(
@@ -52,7 +53,7 @@ async function proveEntries(
   if (job === undefined || journal.job === undefined) return 'the partial file cannot be told to be of the same job'
   if (journal.job !== job) return 'the input, the options or the version are not those of the partial file'
   const found = await statOrUndefined(partialPath(path))
-  if (found === undefined) return 'the partial file is gone'
+  if (!found?.isFile()) return 'the partial file is gone'
   // A process that was killed right after it had put its output in place: what is there must not be written to.
   if (found.nlink > 1n) return 'the partial file is another name of a finished one'
   const partial = await PositionedFile.open(partialPath(path), 'r+')

@@ -1,22 +1,16 @@
 /**
- * Who may write an output: one process at a time. The lock is a file beside the output, `<output>.partial.journal`,
- * that is created exclusively and names the process; it is there exactly as long as the partial file may be. A lock
- * whose process is dead is taken over.
+ * Who may write an output: one job at a time. The lock is a file beside the output, `<output>.partial.journal`, that is
+ * created exclusively and names its holder, who renews it; it is there exactly as long as the partial file may be. A
+ * lock whose holder is dead, or has not renewed it for long and cannot be asked, is taken over.
  */
-import { hostname } from 'node:os'
+import { randomInt } from 'node:crypto'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import fs from 'fs-extra'
 import { AprError } from '../model/errors.js'
+import { checkRegularFile } from './byte-source.js'
+import { describeSelf, holderOf, parseOwner, RENEWAL_MS, type FoundLock, type Owner } from './lock-owner.js'
 import { PositionedFile } from './positioned-file.js'
-
-/** The process that holds a lock. */
-interface Owner {
-  readonly pid: number
-  /** When the process started, in the kernel's clock; only Linux tells. Tells a reused pid from the same process. */
-  readonly started: string | undefined
-  readonly host: string
-}
 
 export interface Lock {
   readonly path: string
@@ -26,30 +20,35 @@ export interface Lock {
   readonly size: number
   /** What the dead process had written, line by line, where the lock was taken over. It stands behind the first line. */
   readonly inherited: readonly string[] | undefined
+  /** Ends the renewals, and waits for one that is under way. */
+  readonly stopRenewing: () => Promise<void>
 }
 
-/** Locks that this process holds. */
-const held = new Set<string>()
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
 /** How long a lock without a readable first line is taken for one that is just being written. */
 const WRITING_MS = 500
 const ATTEMPTS = 5
 
 /**
+ * @param created told of the lock as soon as its file is there; the rest of it follows
  * @throws AprError `APR_BUSY` when another process, or another job of this one, holds the lock
  * @throws the file system's own errors
  */
-export async function lock(path: string): Promise<Lock> {
+export async function lock(path: string, created: (lock: Lock) => void): Promise<Lock> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const created = await create(path)
-    if (created) return await inherit(created)
+    const lock = await create(path, created)
+    if (lock) {
+      await inherit(lock)
+      return lock
+    }
     await takeOver(path)
   }
-  throw busy(path, 'another process')
+  throw busy(path, ANOTHER)
 }
 
-/** Adds to a new lock what dead processes had written: their locks stand beside it, each under its process's number. */
-async function inherit(lock: Lock): Promise<Lock> {
+/** Adds to a new lock what dead processes had written: their locks stand beside it, each under a number of its own. */
+async function inherit(lock: Mutable<Lock>): Promise<void> {
   const { path, file, size } = lock
   const asides: { path: string; lines: readonly string[] }[] = []
   try {
@@ -61,16 +60,15 @@ async function inherit(lock: Lock): Promise<Lock> {
       const read = await readLock(aside, 0)
       // Another process may just be looking at a lock that it moved: ours, or a living one's.
       if (read === undefined || read.inode === mine) continue
-      if (!read.owner || read.owner.pid === process.pid || !(await isAlive(read.owner, path))) {
-        asides.push({ path: aside, lines: read.lines })
-      }
+      const isHeld = read.owner && (await holderOf(read.owner, read)) !== undefined
+      if (!isHeld) asides.push({ path: aside, lines: read.lines })
     }
-    if (asides.length === 0) return lock
+    if (asides.length === 0) return
     // The one that says most: of several, the others were killed while they took it over.
     const { lines } = asides.reduce((most, aside) => (aside.lines.length > most.lines.length ? aside : most))
+    lock.inherited = lines
     await file.write(Buffer.from(lines.join('\n')), size)
     for (const aside of asides) await fs.remove(aside.path)
-    return { ...lock, inherited: lines }
   } catch (error) {
     await unlock(lock, asides.length > 0)
     throw error
@@ -80,25 +78,26 @@ async function inherit(lock: Lock): Promise<Lock> {
 /** Gives the lock up: closes and removes its file, or with `keep` leaves it for a later run to take over. */
 export async function unlock(lock: Lock, keep = false): Promise<void> {
   const { path, file } = lock
+  await lock.stopRenewing()
   // What cannot be looked at stays: it may be another's.
   const isOurs = await holdsLock(lock).catch(() => false)
   // Kept, it is nobody's: its process may live on, and another one may go on with it.
   if (keep) await file.write(Buffer.alloc(Math.max(0, lock.size - 1), ' '), 0).catch(() => undefined)
   try {
-    await file.close().finally(() => (keep || !isOurs ? undefined : fs.remove(path)))
+    // Not closed before it is gone: another thread of this process would take it for a dead one.
+    if (isOurs && !keep) await fs.remove(path)
   } finally {
-    // Not before the file is gone: another job of this process would take its lock for a dead one.
-    held.delete(path)
+    await file.close()
   }
 }
 
 /** @throws AprError `APR_BUSY` when the lock is no longer this one */
 export async function checkLock(lock: Lock): Promise<void> {
-  if (!(await holdsLock(lock))) throw busy(lock.path, 'another process, which took it over,')
+  if (!(await holdsLock(lock))) throw busy(lock.path, 'another process has taken it over')
 }
 
 /** Whether the lock is still this one. */
-export async function holdsLock({ path, file }: Lock): Promise<boolean> {
+export async function holdsLock({ path, file }: Pick<Lock, 'path' | 'file'>): Promise<boolean> {
   try {
     const mine = await file.stat()
     const there = await fs.stat(path, { bigint: true })
@@ -109,7 +108,8 @@ export async function holdsLock({ path, file }: Lock): Promise<boolean> {
   }
 }
 
-async function create(path: string): Promise<Lock | undefined> {
+async function create(path: string, created: (lock: Lock) => void): Promise<Mutable<Lock> | undefined> {
+  const owner = await describeSelf()
   let file: PositionedFile
   try {
     file = await PositionedFile.open(path, 'wx+')
@@ -117,15 +117,33 @@ async function create(path: string): Promise<Lock | undefined> {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined
     throw error
   }
-  held.add(path)
+  const lock: Mutable<Lock> = { path, file, size: 0, inherited: undefined, stopRenewing: () => Promise.resolve() }
+  created(lock)
   try {
-    const owner: Owner = { pid: process.pid, started: await startOf(process.pid), host: hostname() }
-    const line = Buffer.from(`${JSON.stringify(owner)}\n`)
+    const line = Buffer.from(`${JSON.stringify({ ...owner, descriptor: file.descriptor })}\n`)
     await file.write(line, 0)
-    return { path, file, size: line.length, inherited: undefined }
+    lock.size = line.length
+    lock.stopRenewing = renew(path, file, line)
+    return lock
   } catch (error) {
-    await unlock({ path, file, size: 0, inherited: undefined })
+    await unlock(lock)
     throw error
+  }
+}
+
+/** Writes a byte of the lock again and again: the time of that is the file system's, whatever this machine's clock says. */
+function renew(path: string, file: PositionedFile, line: Uint8Array): () => Promise<void> {
+  let last = Promise.resolve()
+  const write = async (): Promise<void> => {
+    // Another process that has taken it over goes by the time at which it was given up.
+    if (await holdsLock({ path, file })) await file.write(line.subarray(0, 1), 0)
+  }
+  const timer = setInterval(() => {
+    last = last.then(write).catch(() => undefined)
+  }, RENEWAL_MS).unref()
+  return () => {
+    clearInterval(timer)
+    return last
   }
 }
 
@@ -133,11 +151,9 @@ async function create(path: string): Promise<Lock | undefined> {
 async function takeOver(path: string): Promise<void> {
   const found = await readLock(path)
   if (found === undefined) return
-  const { owner, inode } = found
-  if (owner && (await isAlive(owner, path))) {
-    throw busy(path, owner.host === hostname() ? `process ${owner.pid}` : `process ${owner.pid} of ${owner.host}`)
-  }
-  const aside = `${path}.${process.pid}`
+  const holder = found.owner && (await holderOf(found.owner, found))
+  if (holder !== undefined) throw busy(path, holder)
+  const aside = `${path}.${randomInt(2 ** 47)}`
   try {
     await fs.rename(path, aside)
   } catch (error) {
@@ -146,10 +162,10 @@ async function takeOver(path: string): Promise<void> {
   }
   // Between the look and the move another process may have taken the lock over: then what was moved is its new one.
   const moved = await fs.stat(aside, { bigint: true })
-  if (moved.ino !== inode) {
+  if (moved.ino !== found.inode) {
     await fs.link(aside, path).catch(() => undefined)
     await fs.remove(aside)
-    throw busy(path, 'another process')
+    throw busy(path, ANOTHER)
   }
 }
 
@@ -157,14 +173,19 @@ async function takeOver(path: string): Promise<void> {
 async function readLock(
   path: string,
   writingMs = WRITING_MS,
-): Promise<{ lines: string[]; owner: Owner | undefined; inode: bigint } | undefined> {
+): Promise<(FoundLock & { lines: string[]; owner: Owner | undefined }) | undefined> {
   for (let waited = 0; ; waited += 50) {
     try {
-      const { ino: inode } = await fs.stat(path, { bigint: true })
+      const found = await fs.stat(path, { bigint: true })
+      // The read of a pipe would wait for whoever writes to it.
+      checkRegularFile(found, path)
       const lines = (await fs.readFile(path, 'utf8')).split('\n')
       const owner = parseOwner(lines[0] ?? '')
       const isReleased = lines.length > 1 && lines[0]?.trim() === ''
-      if (owner || isReleased || waited >= writingMs) return { lines: lines.slice(1), owner, inode }
+      if (owner || isReleased || waited >= writingMs) {
+        const { dev: device, ino: inode, mtimeMs } = found
+        return { path, device, inode, writtenMs: Number(mtimeMs), lines: lines.slice(1), owner }
+      }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
       throw error
@@ -173,38 +194,11 @@ async function readLock(
   }
 }
 
-function parseOwner(line: string): Owner | undefined {
-  try {
-    const owner = JSON.parse(line) as Partial<Owner> | null
-    return typeof owner?.pid === 'number' && typeof owner.host === 'string' ? (owner as Owner) : undefined
-  } catch {
-    return undefined
-  }
-}
+/** Where two have come so close that it cannot be told who is first. */
+const ANOTHER = 'another process is'
 
-async function isAlive(owner: Owner, path: string): Promise<boolean> {
-  // Of a process on another machine nothing can be told: better no output than two writers.
-  if (owner.host !== hostname()) return true
-  if (owner.pid === process.pid) return held.has(path)
-  try {
-    process.kill(owner.pid, 0)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
-  }
-  return owner.started === undefined || owner.started === (await startOf(owner.pid))
-}
-
-/** Field 22 of /proc/PID/stat, behind the name in parentheses, which may hold anything. */
-async function startOf(pid: number): Promise<string | undefined> {
-  const stat = await fs.readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
-}
-
-function busy(path: string, by: string): AprError {
+/** @param who the end of the sentence: who is writing it */
+export function busy(path: string, who: string): AprError {
   const file = path.replace(/\.partial\.journal$/, '')
-  return new AprError(
-    'APR_BUSY',
-    `expected an output that nobody else is writing, found that ${by} is; if it is not, remove ${path}`,
-    { file },
-  )
+  return new AprError('APR_BUSY', `expected an output that nobody else is writing, found that ${who}`, { file })
 }

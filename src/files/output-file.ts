@@ -10,6 +10,7 @@ import type { FileIdentity } from '../model/tensor.js'
 import { openPartial, type Start } from './earlier-run.js'
 import { checkLock, holdsLock, lock } from './lock.js'
 import { Journal, type JournalEntry } from './journal.js'
+import { OpenOutput } from './open-outputs.js'
 import {
   checkPlace,
   exists,
@@ -21,6 +22,7 @@ import {
   statOrUndefined,
   syncFolder,
 } from './output-place.js'
+import { permitAs, permitNew, PRIVATE_MODE } from './permissions.js'
 import { CHUNK_BYTES, PositionedFile } from './positioned-file.js'
 
 export interface OutputOptions {
@@ -30,9 +32,12 @@ export interface OutputOptions {
   readonly job?: string | undefined
   /** Go on from the partial file of an earlier run of the same job, and keep it when this run fails. */
   readonly resume?: boolean | undefined
-  /** The input: an output that is the same file is refused. */
+  /** The input: an output that is the same file is refused, and a new one is for no more eyes. */
   readonly origin?: FileIdentity | undefined
-  /** Ends the proof of what an earlier run has left, which reads all of it. */
+  /**
+   * Aborted when the output will be discarded: another job of this process then waits for that. It ends the proof of
+   * what an earlier run has left, which reads all of it.
+   */
   readonly signal?: AbortSignal | undefined
 }
 
@@ -53,15 +58,17 @@ export class OutputFile {
   /** Why nothing could be gone on with, where `resume` was asked for and something was there. */
   readonly restartReason: string | undefined
   readonly #options: OutputOptions
+  readonly #open: OpenOutput
   readonly #journal: Journal
   readonly #resumed: Map<string, JournalEntry>
   #partial: PositionedFile
   #isDone = false
   #isInPlace = false
 
-  private constructor(path: string, options: OutputOptions, journal: Journal, start: Start) {
+  private constructor(path: string, options: OutputOptions, open: OpenOutput, journal: Journal, start: Start) {
     this.path = path
     this.#options = options
+    this.#open = open
     this.#journal = journal
     this.#partial = start.partial
     this.#resumed = new Map(start.entries.map((entry) => [entry.name, entry]))
@@ -70,32 +77,41 @@ export class OutputFile {
 
   /**
    * Locks the output and opens its partial file.
+   * @param path an absolute one
    * @throws AprError `APR_EXISTS` when the output exists and may not be replaced, or a partial file stands there that
-   *   is none of ours; `APR_BUSY` when another process is writing it
+   *   is none of ours; `APR_SAME_FILE` when it would replace the input; `APR_BUSY` when somebody else is writing it
    * @throws the file system's own errors; the signal's reason
    */
   static async create(path: string, options: OutputOptions): Promise<OutputFile> {
     const target = await followLink(path)
-    if (options.origin) await refuseSameFile(target, options.origin)
-    await checkPlace(target, options.overwrite)
-    const journal = new Journal(await lock(journalPath(target)))
-    let start: Start | undefined
+    const open = await OpenOutput.enter(target, options.signal)
     try {
-      start = await openPartial(target, journal.lock.inherited, options)
-      if (options.job !== undefined && start.entries.length > 0) await journal.goOn(options.job, start.entries)
-      else await journal.begin(options.job)
-      return new OutputFile(target, options, journal, start)
+      if (options.origin) await refuseSameFile(target, options.origin)
+      await checkPlace(target, options.overwrite)
+      const locked = await lock(journalPath(target), (created) => (open.lock = created))
+      return await OutputFile.#start(target, options, open, new Journal(locked))
     } catch (error) {
-      // What an earlier run has left is left again, with what says whose it is.
-      const keep = journal.lock.inherited !== undefined
-      await abandon(target, journal, start?.partial, keep).catch(() => undefined)
+      open.leave()
       throw error
     }
   }
 
-  /** @throws AprError `APR_SAME_FILE` when the output would replace the file that `origin` is */
-  async refuse(origin: FileIdentity): Promise<void> {
-    await refuseSameFile(this.path, origin)
+  static async #start(path: string, options: OutputOptions, open: OpenOutput, journal: Journal): Promise<OutputFile> {
+    let start: Start | undefined
+    try {
+      open.partial = 'opening'
+      start = await openPartial(path, journal.lock.inherited, options)
+      open.isKept = isKept(options)
+      open.partial = 'open'
+      if (options.job !== undefined && start.entries.length > 0) await journal.goOn(options.job, start.entries)
+      else await journal.begin(options.job)
+      return new OutputFile(path, options, open, journal, start)
+    } catch (error) {
+      // What an earlier run has left is left again, with what says whose it is.
+      const keep = journal.lock.inherited !== undefined
+      await abandon(path, journal, start?.partial, keep).catch(() => undefined)
+      throw error
+    }
   }
 
   /** Takes a tensor of an earlier run as not written. */
@@ -115,7 +131,9 @@ export class OutputFile {
 
   /** Moves runs of bytes: the partial file afterwards holds these and nothing else. No write may be under way. */
   async rearrange(moves: Iterable<{ from: number; to: number; size: number }>): Promise<void> {
-    const moved = await PositionedFile.open(movedPath(this.path), 'wx+')
+    // A process that slept for long may have been taken for dead: the files are another's then.
+    await checkLock(this.#journal.lock)
+    const moved = await PositionedFile.open(movedPath(this.path), 'wx+', PRIVATE_MODE)
     try {
       const chunk = new Uint8Array(CHUNK_BYTES)
       for (const { from, to, size } of moves) {
@@ -132,6 +150,7 @@ export class OutputFile {
         }
       }
       await this.#partial.close()
+      await checkLock(this.#journal.lock)
       await fs.rename(moved.path, this.#partial.path)
       this.#partial = await PositionedFile.open(this.#partial.path, 'r+')
     } finally {
@@ -154,9 +173,11 @@ export class OutputFile {
     checkWanted: () => void = () => undefined,
   ): Promise<void> {
     const partial = this.#partial
+    await checkLock(this.#journal.lock)
     await partial.resize(fileSize)
     await partial.write(footer, fileSize - footer.length)
     await partial.write(head.subarray(headerBytes), headerBytes)
+    await this.#permit()
     await partial.sync()
     await partial.write(head.subarray(0, headerBytes), 0)
     await partial.sync()
@@ -165,6 +186,8 @@ export class OutputFile {
     await this.#takePlace(checkWanted)
     this.#isDone = true
     this.#isInPlace = true
+    this.#open.end()
+    this.#open.isKept = false
     // The file is in its place and whole: what fails from here on, a power failure aside, changes nothing about it.
     await syncFolder(dirname(this.path)).catch(() => undefined)
     // While there is a partial file there is a journal, which tells a later run whose it is.
@@ -173,14 +196,27 @@ export class OutputFile {
       () => false,
     )
     await this.#journal.close(!isGone).catch(() => undefined)
+    this.#open.leave()
   }
 
   /** Closes and removes the partial file, unless it is done or to be gone on with. No write may be under way. */
   async discard(): Promise<void> {
     if (this.#isDone) return
     this.#isDone = true
-    const keep = this.#options.resume === true && this.#options.job !== undefined
-    await abandon(this.path, this.#journal, this.#partial, keep)
+    this.#open.end()
+    try {
+      await abandon(this.path, this.#journal, this.#partial, isKept(this.#options))
+    } finally {
+      this.#open.leave()
+    }
+  }
+
+  /** Last of all but the header, and by what stands there now: it may have been made private in the meantime. */
+  async #permit(): Promise<void> {
+    const replaced = this.#options.overwrite ? await statOrUndefined(this.path) : undefined
+    if (replaced) await permitAs(replaced, this.#partial)
+    // The lock is a file as this process makes any.
+    else await permitNew(this.#partial, await this.#journal.lock.file.stat(), this.#options.origin?.mode)
   }
 
   /** Unlike a rename, a link never replaces a file that came in the meantime. Not every file system has links. */
@@ -202,9 +238,17 @@ export class OutputFile {
   }
 }
 
-/** Bytes on the disk that a new run would use again or free: those of an earlier run's partial file. */
+/** Whether a later run goes on with what a failed one leaves. */
+function isKept({ resume, job }: OutputOptions): boolean {
+  return resume === true && job !== undefined
+}
+
+/**
+ * Bytes on the disk that a new run would use again or free: those of an earlier run's partial file.
+ * @param path links resolved
+ */
 export async function partialBytes(path: string): Promise<number> {
-  const stats = await statOrUndefined(partialPath(await followLink(path)))
+  const stats = await statOrUndefined(partialPath(path))
   return stats ? Number(stats.blocks) * 512 : 0
 }
 

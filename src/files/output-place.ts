@@ -1,11 +1,22 @@
 /** Where an output stands, and what stands beside it while it is written. */
 import type { BigIntStats } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, sep } from 'node:path'
 import fs from 'fs-extra'
 import { AprError } from '../model/errors.js'
-import { checkRegularFile } from './byte-source.js'
+import { checkRegularFile, isDirectoryError } from './byte-source.js'
+import { absolutePath } from './path.js'
 import type { FileIdentity } from '../model/tensor.js'
 import { PositionedFile } from './positioned-file.js'
+
+/**
+ * An output's path as it is meant now, whatever folder the process works in later.
+ * @throws `EISDIR` for a path that can only be a folder's
+ */
+export function outputPath(path: string): string {
+  const end = path.split(sep === '\\' ? /[\\/]/ : '/').at(-1) ?? ''
+  if (['', '.', '..'].includes(end)) throw isDirectoryError(path)
+  return absolutePath(path)
+}
 
 export function partialPath(path: string): string {
   return `${path}.partial`
@@ -53,15 +64,17 @@ export async function statOrUndefined(path: string): Promise<BigIntStats | undef
 
 /**
  * A link at the output's place stays, and the file it leads to is the output.
+ * @param path an absolute one
  * @throws AprError `APR_EXISTS` for a link that leads nowhere: the file could not take its place in the end
+ * @throws `ENOENT` or `ENOTDIR` where there is no folder for it
  */
 export async function followLink(path: string): Promise<string> {
   try {
     return await fs.realpath(path)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw folderError(error, path)
   }
-  const place = join(await fs.realpath(dirname(resolve(path))), basename(path))
+  const place = join(await realFolder(path), basename(path))
   if (await isLink(place)) {
     throw new AprError(
       'APR_EXISTS',
@@ -70,6 +83,24 @@ export async function followLink(path: string): Promise<string> {
     )
   }
   return place
+}
+
+async function realFolder(path: string): Promise<string> {
+  try {
+    return await fs.realpath(dirname(path))
+  } catch (error) {
+    throw folderError(error, path)
+  }
+}
+
+/** The system does not say that it is the folder that is missing. */
+function folderError(error: unknown, path: string): unknown {
+  const { code = '' } = error as NodeJS.ErrnoException
+  const found = { ENOENT: 'none', ENOTDIR: 'a file in its place' }[code]
+  if (found === undefined) return error
+  const folder = dirname(path)
+  const message = `${code}: expected an existing folder for the output, found ${found}, '${folder}'`
+  return Object.assign(new Error(message, { cause: error }), { code, path: folder })
 }
 
 async function isLink(path: string): Promise<boolean> {

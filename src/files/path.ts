@@ -1,4 +1,5 @@
 /** Paths as callers give them: text, or a `file:` URL as `import.meta.url` leads to one. */
+import { isAbsolute, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AprError } from '../model/errors.js'
 import { found, isUrl } from '../model/found.js'
@@ -19,6 +20,31 @@ export function toPath(what: string, value: unknown): string {
     }
   }
   throw refused(what, found(value))
+}
+
+/** A path as it was given, and as it was meant then: the process may work in another folder when it is opened. */
+export interface FilePath {
+  readonly given: string
+  readonly absolute: string
+}
+
+/**
+ * The path that a text or a `file:` URL names, fixed.
+ * @throws AprError `APR_BAD_OPTION` as `toPath`
+ */
+export function fixPath(what: string, value: unknown): FilePath {
+  const given = toPath(what, value)
+  return { given, absolute: absolutePath(given) }
+}
+
+export function isFilePath(value: unknown): value is FilePath {
+  return typeof value === 'object' && value !== null && 'given' in value && 'absolute' in value
+}
+
+/** Unlike `resolve`, leaves `..` behind a link to the system, and a slash at the end. */
+export function absolutePath(path: string): string {
+  if (process.platform === 'win32') return resolve(path)
+  return isAbsolute(path) ? path : process.cwd() + sep + path
 }
 
 function refused(what: string, value: string, cause?: unknown): AprError {

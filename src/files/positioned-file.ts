@@ -15,9 +15,17 @@ export class PositionedFile {
     this.#descriptor = descriptor
   }
 
-  /** @param flags as of `fs.open` */
-  static async open(path: string, flags: 'r' | 'r+' | 'wx+'): Promise<PositionedFile> {
-    return new PositionedFile(path, await fs.open(path, flags))
+  /**
+   * @param flags as of `fs.open`
+   * @param mode who may do what with a new file; less what the process's umask takes away
+   */
+  static async open(path: string, flags: 'r' | 'r+' | 'wx+', mode = 0o666): Promise<PositionedFile> {
+    return new PositionedFile(path, await fs.open(path, flags, mode))
+  }
+
+  /** The system's number of the open file; undefined once it is closed. */
+  get descriptor(): number | undefined {
+    return this.#descriptor
   }
 
   /** Writes all of `bytes` at `position`. Writes may overlap in time. */
@@ -52,6 +60,16 @@ export class PositionedFile {
   /** What the system knows of the open file, whatever stands at its path now. */
   async stat(): Promise<BigIntStats> {
     return await this.#located(undefined, (descriptor) => fs.fstat(descriptor, { bigint: true }))
+  }
+
+  /** Changes who may do what with the file: permission bits. */
+  async chmod(mode: number): Promise<void> {
+    await this.#located(undefined, (descriptor) => fs.fchmod(descriptor, mode))
+  }
+
+  /** Changes whose the file is; -1 leaves owner or group. */
+  async chown(owner: number, group: number): Promise<void> {
+    await this.#located(undefined, (descriptor) => fs.fchown(descriptor, owner, group))
   }
 
   /** Waits until every byte written so far is on the disk. */

@@ -1,4 +1,4 @@
-import { dirname, resolve } from 'node:path'
+import { dirname } from 'node:path'
 import { statfs } from 'node:fs/promises'
 import { layoutModel } from '../formats/apr/layout.js'
 import type { Decision, Reason } from '../quant/policy.js'
@@ -11,6 +11,8 @@ import { openInput } from '../formats/apr/open.js'
 import { openToRead } from './input.js'
 import { checkMode, estimateMemory, resolveMode, type Mode, type ModeChoice } from './mode.js'
 import { isByteSource, type ByteSource } from '../files/byte-source.js'
+import { followLink, outputPath } from '../files/output-place.js'
+import { absolutePath, toPath } from '../files/path.js'
 import type { DType } from '../model/dtypes.js'
 import type { TensorInfo } from '../model/tensor.js'
 
@@ -79,13 +81,14 @@ export interface Plan extends JobSummary {
  * @throws an `AbortError` when `signal` ends the work
  */
 export async function plan(input: string | URL | ByteSource, options: PlanOptions = {}): Promise<Plan> {
+  const beside = isByteSource(input) ? undefined : dirname(absolutePath(toPath('the input', input)))
   const { source: opened, options: checked } = await openToRead(input, options, PLAN_OPTIONS, checkMode)
   const { source, open } = await openInput(opened)
   try {
-    const place = checked.output ?? (isByteSource(input) ? undefined : source.name)
+    const folder = checked.output === undefined ? beside : dirname(await followLink(outputPath(checked.output)))
     return {
       ...planJob(quantizeModel(open.model, checked), source, checked),
-      freeBytes: place === undefined ? undefined : await freeBytes(dirname(resolve(place))),
+      freeBytes: folder === undefined ? undefined : await freeBytes(folder),
     }
   } finally {
     await source.close()

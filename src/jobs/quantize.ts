@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { dirname, resolve } from 'node:path'
+import { dirname } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { AprError } from '../model/errors.js'
@@ -15,7 +15,8 @@ import { quantizeModel, type Q4KOptions } from '../streams/quantize-model.js'
 import { openInput, type OpenInput } from '../formats/apr/open.js'
 import { readOpened, type ReaderOptions } from '../streams/reader.js'
 import { OutputFile, partialBytes } from '../files/output-file.js'
-import { toPath } from '../files/path.js'
+import { followLink, outputPath } from '../files/output-place.js'
+import { toPath, type FilePath } from '../files/path.js'
 import { tapRecords } from '../streams/stages.js'
 import type { TensorTransform } from '../streams/streamx.js'
 import { collect, writeWhole } from '../streams/write-in-memory.js'
@@ -78,6 +79,7 @@ export async function quantize(
 ): Promise<QuantizeReport> {
   const started = performance.now()
   const path = toPath('the output', output)
+  const place = { given: path, absolute: outputPath(path) }
   const checked = checkOptions(options, QUANTIZE_OPTIONS)
   checkMode(checked)
   checked.signal?.throwIfAborted()
@@ -85,7 +87,7 @@ export async function quantize(
   const opened = await openInput(input)
   let job: Job
   try {
-    job = await prepare(opened, path, checked)
+    job = await prepare(opened, place, checked)
   } catch (error) {
     await opened.source.close()
     throw error
@@ -123,7 +125,7 @@ interface Job {
   readonly planned: Omit<Plan, 'freeBytes'>
 }
 
-async function prepare(opened: OpenInput, output: string, options: CheckedOptions): Promise<Job> {
+async function prepare(opened: OpenInput, output: FilePath, options: CheckedOptions): Promise<Job> {
   const { source, open } = opened
   // For a model of many tensors each of these takes milliseconds: the event loop turns in between.
   await turn()
@@ -134,7 +136,7 @@ async function prepare(opened: OpenInput, output: string, options: CheckedOption
   if (options.spaceCheck) await checkSpace(output, planned.outputBytes)
   const { overwrite, resume, signal } = options
   const job = planned.mode === 'stream' ? jobName(source, quantized.model, options) : undefined
-  const target = await OutputFile.create(output, { overwrite, resume, job, signal, origin: open.model.origin })
+  const target = await OutputFile.create(output.absolute, { overwrite, resume, job, signal, origin: open.model.origin })
   return { opened, target, options, planned }
 }
 
@@ -202,11 +204,13 @@ async function run(
 }
 
 /** @throws AprError `APR_NO_SPACE` with both numbers */
-async function checkSpace(output: string, needed: number): Promise<void> {
-  const free = (await freeBytes(dirname(resolve(output)))) + (await partialBytes(output))
+async function checkSpace({ given, absolute }: FilePath, needed: number): Promise<void> {
+  // A link may lead to another disk.
+  const place = await followLink(absolute)
+  const free = (await freeBytes(dirname(place))) + (await partialBytes(place))
   if (free < needed) {
     throw new AprError('APR_NO_SPACE', `expected ${needed} bytes free on the output's disk, found ${free}`, {
-      file: output,
+      file: given,
     })
   }
 }

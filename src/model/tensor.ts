@@ -26,7 +26,7 @@ export interface AprModel {
   readonly minorVersion: number
   /** The header's 20 reserved bytes. */
   readonly reserved: Uint8Array
-  /** The local file it comes from, so that a writer never replaces its own input. */
+  /** The local file it comes from, so that a writer never replaces its own input, nor lets more people read it. */
   readonly origin?: FileIdentity | undefined
 }
 
@@ -34,6 +34,8 @@ export interface AprModel {
 export interface FileIdentity {
   readonly device: bigint
   readonly inode: bigint
+  /** Who may do what with it: nine permission bits. */
+  readonly mode?: number | undefined
 }
 
 /** A run of consecutive bytes of one tensor: the one thing that flows through the streams. */

@@ -5,6 +5,7 @@ import { AprError } from '../model/errors.js'
 import { turn } from './event-loop.js'
 import { ALIGNMENT, FOOTER_BYTES, hex } from '../formats/apr/header.js'
 import { checkSource, type ByteSource } from '../files/byte-source.js'
+import type { FilePath } from '../files/path.js'
 import { nonFiniteScale } from '../quant/scales.js'
 import { DTYPES } from '../model/dtypes.js'
 import { blockElement, tensorBytes, type TensorInfo, type TensorRecord } from '../model/tensor.js'
@@ -62,7 +63,7 @@ export function readOpened(input: OpenInput, options: ReaderOptions = {}): Tenso
 }
 
 class AprReader extends Readable {
-  readonly #source: string | ByteSource
+  readonly #source: FilePath | ByteSource
   readonly #recordBytes: number
   readonly #highWaterMark: number
   readonly #pool: BufferPool
@@ -73,7 +74,7 @@ class AprReader extends Readable {
   #isClosed = false
   #planned: Iterator<PlannedRead> | undefined
 
-  constructor(source: string | ByteSource, input: OpenInput | undefined, options: CheckedReaderOptions) {
+  constructor(source: FilePath | ByteSource, input: OpenInput | undefined, options: CheckedReaderOptions) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: queuedBytes })
     this.#source = source
     this.#input = input

@@ -13,6 +13,7 @@ import { settledModel } from './changed-model.js'
 import { checkOptions, takeOptions, type Checked } from '../options/check.js'
 import { WRITER_OPTIONS } from '../options/table.js'
 import { OutputFile } from '../files/output-file.js'
+import { outputPath } from '../files/output-place.js'
 import { toPath } from '../files/path.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorWritable } from './streamx.js'
 import { WriteWindow } from '../files/write-window.js'
@@ -60,7 +61,11 @@ export function writeOpened(output: OutputFile, options: WriterOptions = {}): Te
 }
 
 class AprWriter extends Writable {
+  /** As it was given, and as it was meant then. */
   readonly #path: string
+  readonly #place: string
+  /** Aborted when the stream is destroyed. */
+  readonly #ended = new AbortController()
   readonly #overwrite: boolean
   readonly #highWaterMark: number
   #output: OutputFile | undefined
@@ -78,16 +83,10 @@ class AprWriter extends Writable {
   constructor(path: string, output: OutputFile | undefined, options: CheckedWriterOptions) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
     this.#path = path
+    this.#place = outputPath(path)
     this.#output = output
     this.#overwrite = options.overwrite
     this.#highWaterMark = options.highWaterMark
-  }
-
-  override _open(done: Done): void {
-    bridge(async () => {
-      this.#output ??= await OutputFile.create(this.#path, { overwrite: this.#overwrite })
-      this.#window = new WriteWindow(this.#output, this.#highWaterMark)
-    }, done)
   }
 
   override _write(record: unknown, done: Done): void {
@@ -98,6 +97,11 @@ class AprWriter extends Writable {
     bridge(() => this.#finish(), done)
   }
 
+  /** At once, unlike _destroy, which waits for the write that is under way: another job may follow. */
+  override _predestroy(): void {
+    this.#ended.abort()
+  }
+
   override _destroy(done: Done): void {
     bridge(async () => {
       await this.#window?.settled()
@@ -106,11 +110,11 @@ class AprWriter extends Writable {
   }
 
   async #accept(record: TensorRecord): Promise<void> {
-    const { output, window } = this.#opened()
-    if (this.#model === undefined) await this.#reserve(record.model, output)
+    if (this.#model === undefined) await this.#begin(record.model)
+    const { window } = this.#opened()
     this.#model = record.model
     if (record.offset === 0) this.#arrived.add(record, record.model.tensors)
-    const arrival = this.#arrivals.get(record.name) ?? this.#begin(record)
+    const arrival = this.#arrivals.get(record.name) ?? this.#welcome(record)
     checkRecord(record, arrival)
     const data = takeOver(record.data)
     const position = arrival.position + arrival.received
@@ -129,9 +133,12 @@ class AprWriter extends Writable {
     this.#output?.note({ name: tensor.name, position, size: tensor.size, crc }).catch(() => undefined)
   }
 
-  /** Lays the file out as the model announces it. */
-  async #reserve(model: AprModel, output: OutputFile): Promise<void> {
-    if (model.origin) await output.refuse(model.origin)
+  /** Takes the output, which nothing has touched until now, and lays the file out as the model announces it. */
+  async #begin(model: AprModel): Promise<void> {
+    const { origin } = model
+    const options = { overwrite: this.#overwrite, origin, signal: this.#ended.signal }
+    const output = (this.#output ??= await OutputFile.create(this.#place, options))
+    this.#window = new WriteWindow(output, this.#highWaterMark)
     const layout = layoutModel(model)
     for (const entry of layout.entries) this.#places.set(entry.name, entry)
     this.#layout = layout
@@ -146,7 +153,7 @@ class AprWriter extends Writable {
   }
 
   /** The first record of a tensor: it goes to its announced place, or behind everything that was announced. */
-  #begin(record: TensorRecord): Arrival {
+  #welcome(record: TensorRecord): Arrival {
     checkTensor(record)
     const { name, dtype, shape, size } = record
     const announced = this.#places.get(name)
@@ -159,12 +166,12 @@ class AprWriter extends Writable {
   }
 
   async #finish(): Promise<void> {
-    const { output, window } = this.#opened()
     if (this.#model === undefined) {
       throw new AprError('APR_BAD_RECORD', 'expected at least one tensor, found a stream without any', {
         file: this.#path,
       })
     }
+    const { output, window } = this.#opened()
     for (const { tensor, received } of this.#arrivals.values()) {
       if (received !== tensor.size) {
         throw new AprError(

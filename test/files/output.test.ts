@@ -41,6 +41,7 @@ import {
   sameBytes,
   SAMPLE,
 } from '../helpers/files.js'
+import { until } from '../helpers/faults.js'
 
 const SMALL = modelBytes({
   tensors: [
@@ -159,11 +160,12 @@ void test('an input that stands where the partial file would is refused and unha
 void test('an output that is being written is not written by another job', async (t) => {
   const folder = t.testdir()
   const output = join(folder, 'out.apr')
-  let isTried = false
+  let count = 0
   const meddle = async function* (records: AsyncIterable<TensorRecord>): AsyncGenerator<TensorRecord> {
     for await (const record of records) {
-      if (!isTried) {
-        isTried = true
+      // The first record makes it the writer's.
+      if (++count === 2) {
+        await until(() => existsSync(`${output}.partial`))
         for (const [name, job] of Object.entries(JOBS)) {
           await t.rejects(job(SAMPLE, output, { overwrite: true }), { code: 'APR_BUSY' }, name)
         }

@@ -29,8 +29,8 @@ const JOBS: readonly Job[] = FORMS.flatMap((form) => [false, true].map((overwrit
  * Before the output is in its place: what the job does not need.
  */
 const NEEDLESS: readonly RegExp[] = [
-  // Tells a reused process id from the same process: without it a lock of a dead process may hold longer.
-  /^readFile stat$/,
+  // Tell a reused process id from the same process: without them a lock of a dead process may hold longer.
+  /^readFile (stat|boot_id)$/,
   // A tensor that is not noted is written again by a run that resumes.
   /^write out\.apr\.partial\.journal$/,
 ]

@@ -128,13 +128,15 @@ void test('a job with worker threads may be ended after any record', async (t) =
   }
 })
 
-void test('Ctrl-C ends the command with status 130, SIGTERM with 143, and nothing is left but with --resume', async (t) => {
+void test('Ctrl-C ends the command with status 130, and SIGHUP, SIGQUIT and SIGTERM with theirs, and nothing is left but with --resume', async (t) => {
   const folder = t.testdir()
   const [input, output] = [join(folder, 'in.apr'), join(folder, 'out.apr')]
   writeFileSync(input, largeModel(20_000_000))
   const args = ['quantize', input, '-o', output, '--mode', 'stream', '--threads', '1', '--quiet']
   for (const [signal, status] of [
+    ['SIGHUP', 129],
     ['SIGINT', 130],
+    ['SIGQUIT', 131],
     ['SIGTERM', 143],
   ] as const) {
     const { process: child, ended } = spawnCli(args)

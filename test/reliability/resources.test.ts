@@ -67,6 +67,34 @@ void test('an output for which there is no room is refused before anything is wr
   t.equal(readFileSync(output).length, outputBytes)
 })
 
+void test('the room that counts is that of the disk to which a link at the output leads', async (t) => {
+  const disk = mountSmallDisk(t)
+  if (disk === undefined) {
+    t.comment('skipped: only root can mount a file system of its own')
+    return
+  }
+  const folder = t.testdir()
+  const input = join(folder, 'in.apr')
+  writeFileSync(input, largeModel(10_000_000))
+  writeFileSync(join(disk, 'small.apr'), 'old')
+  writeFileSync(join(folder, 'large.apr'), 'old')
+  const [toSmall, toLarge] = [join(folder, 'link.apr'), join(disk, 'link.apr')]
+  symlinkSync(join(disk, 'small.apr'), toSmall)
+  symlinkSync(join(folder, 'large.apr'), toLarge)
+
+  const { freeBytes = 0, outputBytes } = await plan(input, { output: toSmall })
+  t.ok(freeBytes <= ROOM_BYTES, `the plan finds ${freeBytes} bytes`)
+  for (const mode of ['stream', 'memory'] as const) {
+    await t.rejects(quantize(input, toSmall, { mode, overwrite: true }), { code: 'APR_NO_SPACE', file: toSmall }, mode)
+  }
+  t.same(filesIn(disk), ['link.apr', 'small.apr'])
+  t.equal(readFileSync(toSmall, 'utf8'), 'old')
+
+  t.ok(((await plan(input, { output: toLarge })).freeBytes ?? 0) > ROOM_BYTES)
+  for (const mode of ['stream', 'memory'] as const) await quantize(input, toLarge, { mode, overwrite: true })
+  t.equal(readFileSync(join(folder, 'large.apr')).length, outputBytes)
+})
+
 const START = '(task) => {'
 
 /** How the program of the worker threads is changed, and what the message then says. */

@@ -15,6 +15,7 @@ import {
   type IndexEntry,
 } from './tensor-index.js'
 import { openSource, type ByteSource } from '../../files/byte-source.js'
+import type { FilePath } from '../../files/path.js'
 import type { AprModel, TensorInfo } from '../../model/tensor.js'
 
 /** A part of the file that holds something. */
@@ -50,7 +51,7 @@ export interface OpenInput {
 }
 
 /** Opens a source and reads what stands before its data. Closes it when that fails. */
-export async function openInput(input: string | URL | ByteSource): Promise<OpenInput> {
+export async function openInput(input: string | URL | FilePath | ByteSource): Promise<OpenInput> {
   const source = await openSource(input)
   try {
     return { source, open: await openModel(source) }

@@ -82,10 +82,14 @@ export interface Plan extends JobSummary {
  */
 export async function plan(input: string | URL | ByteSource, options: PlanOptions = {}): Promise<Plan> {
   const beside = isByteSource(input) ? undefined : dirname(absolutePath(toPath('the input', input)))
-  const { source: opened, options: checked } = await openToRead(input, options, PLAN_OPTIONS, checkMode)
+  let output: string | undefined
+  const { source: opened, options: checked } = await openToRead(input, options, PLAN_OPTIONS, (found) => {
+    checkMode(found)
+    if (found.output !== undefined) output = outputPath(found.output)
+  })
   const { source, open } = await openInput(opened)
   try {
-    const folder = checked.output === undefined ? beside : dirname(await followLink(outputPath(checked.output)))
+    const folder = output === undefined ? beside : dirname(await followLink(output))
     return {
       ...planJob(quantizeModel(open.model, checked), source, checked),
       freeBytes: folder === undefined ? undefined : await freeBytes(folder),

@@ -110,11 +110,11 @@ class AprWriter extends Writable {
   }
 
   async #accept(record: TensorRecord): Promise<void> {
-    if (this.#model === undefined) await this.#begin(record.model)
+    if (this.#model === undefined) await this.#reserve(record.model)
     const { window } = this.#opened()
     this.#model = record.model
     if (record.offset === 0) this.#arrived.add(record, record.model.tensors)
-    const arrival = this.#arrivals.get(record.name) ?? this.#welcome(record)
+    const arrival = this.#arrivals.get(record.name) ?? this.#begin(record)
     checkRecord(record, arrival)
     const data = takeOver(record.data)
     const position = arrival.position + arrival.received
@@ -133,13 +133,13 @@ class AprWriter extends Writable {
     this.#output?.note({ name: tensor.name, position, size: tensor.size, crc }).catch(() => undefined)
   }
 
-  /** Takes the output, which nothing has touched until now, and lays the file out as the model announces it. */
-  async #begin(model: AprModel): Promise<void> {
+  /** Lays the file out as the model announces it, and takes the output, which nothing has touched until now. */
+  async #reserve(model: AprModel): Promise<void> {
+    const layout = layoutModel(model)
     const { origin } = model
     const options = { overwrite: this.#overwrite, origin, signal: this.#ended.signal }
     const output = (this.#output ??= await OutputFile.create(this.#place, options))
     this.#window = new WriteWindow(output, this.#highWaterMark)
-    const layout = layoutModel(model)
     for (const entry of layout.entries) this.#places.set(entry.name, entry)
     this.#layout = layout
     this.#announced = model
@@ -153,7 +153,7 @@ class AprWriter extends Writable {
   }
 
   /** The first record of a tensor: it goes to its announced place, or behind everything that was announced. */
-  #welcome(record: TensorRecord): Arrival {
+  #begin(record: TensorRecord): Arrival {
     checkTensor(record)
     const { name, dtype, shape, size } = record
     const announced = this.#places.get(name)

@@ -36,7 +36,9 @@ let shown = 0
 const report = await quantize(input, output, {
   ...options,
   resume: true,
-  onProgress({ bytes, totalBytes, tensors, totalTensors, tensor }) {
+  onProgress({ phase, bytes, totalBytes, tensors, totalTensors, tensor }) {
+    // Before it: 'checking', what the earlier run has left is read back.
+    if (phase !== 'quantizing') return
     const percent = Math.floor((100 * bytes) / totalBytes)
     if (percent < shown + 20 && bytes < totalBytes) return
     shown = percent

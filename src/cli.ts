@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { quantizeCommand, type QuantizeFlags } from './cli/quantize-command.js'
+import { EXIT_CODES, quantizeCommand, type QuantizeFlags } from './cli/quantize-command.js'
+import type { ReadFlags } from './cli/read-commands.js'
 import { VERSION } from './version.js'
 import { reportFailure, UsageError } from './cli/output.js'
 
@@ -35,8 +36,8 @@ function buildProgram(): Command {
   program
     .command('quantize')
     .description('Quantize a model to Q4_K. The output appears whole or not at all.')
-    .argument('<file>', 'the .apr model to quantize')
-    .option('-o, --output <file>', 'where the result goes (default: FILE with .q4k.apr)')
+    .argument('<file>', 'the .apr model to quantize', path)
+    .option('-o, --output <file>', 'where the result goes (default: FILE with .q4k.apr)', path)
     .addOption(new Option('-s, --scheme <scheme>', 'block format').choices(['q4k']).default('q4k'))
     .addOption(
       new Option(
@@ -71,6 +72,7 @@ function buildProgram(): Command {
     )
     .option('--only <pattern>', 'quantize only tensors whose name matches this glob; may be given again', gather)
     .option('--skip <pattern>', 'do not quantize tensors whose name matches this glob; may be given again', gather)
+    .option('--strict', 'take warnings for errors: nothing is written where the plan has one')
     .option('--plan', 'say what would be done, from the index alone, and write nothing')
     .option('--json', 'print one JSON object on standard output, and nothing else there')
     .option('-f, --force', 'replace an existing output')
@@ -84,20 +86,20 @@ function buildProgram(): Command {
   program
     .command('inspect')
     .description('Show header, flags, metadata and tensors of a model.')
-    .argument('<file>', 'an .apr model')
+    .argument('<file>', 'an .apr model', path)
     .option('--json', 'print one JSON object')
     .option('--debug', 'show where in the code an error came from')
-    .action(async (file: string, flags: { json?: boolean }) =>
+    .action(async (file: string, flags: ReadFlags) =>
       (await import('./cli/read-commands.js')).inspectCommand(file, flags),
     )
 
   program
     .command('verify')
     .description('Read a whole model and check all of it: structure, padding, block scales, checksum.')
-    .argument('<file>', 'an .apr model')
+    .argument('<file>', 'an .apr model', path)
     .option('--json', 'print one JSON object')
     .option('--debug', 'show where in the code an error came from')
-    .action(async (file: string, flags: { json?: boolean }) =>
+    .action(async (file: string, flags: ReadFlags) =>
       (await import('./cli/read-commands.js')).verifyCommand(file, flags),
     )
 
@@ -111,12 +113,23 @@ Examples:
   $ apr-stream quantize model.apr --skip 'lm_head.*'     keeps the output projection as it is
   $ apr-stream quantize model.apr --json -f -o out.apr   for scripts: a report as JSON
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 128 and its number for a signal
-(129, 130, 131, 143). Nothing is left behind by a job that failed.`
+Exit status: 0 done, 1 failed, 2 wrong usage, ${exitStatusOfSignals()}. A job that failed leaves nothing
+behind, with --resume what the next run goes on from.`
+
+function exitStatusOfSignals(): string {
+  return Object.entries(EXIT_CODES)
+    .map(([signal, status]) => `${status} ended by ${signal}`)
+    .join(', ')
+}
 
 function gather(value: string, previous: string[] = []): string[] {
   if (value === '') throw new InvalidArgumentError('expected a pattern, found an empty one')
   return [...previous, value]
+}
+
+function path(value: string): string {
+  if (value === '') throw new InvalidArgumentError('expected a path, found an empty one')
+  return value
 }
 
 function wholeNumber(value: string): number {

@@ -1,4 +1,4 @@
-export { AprError, type AprErrorCode, type ErrorPlace } from './model/errors.js'
+export { AprError, type AprErrorCode, type AprErrorJson, type ErrorPlace } from './model/errors.js'
 export type { AprModel, FileIdentity, TensorInfo, TensorRecord } from './model/tensor.js'
 export type { DType } from './model/dtypes.js'
 export { openFile, type ByteSource } from './files/byte-source.js'
@@ -23,4 +23,7 @@ export {
 export { inspect, type InspectedTensor, type Inspection } from './jobs/inspect.js'
 export { verify, type Verification } from './jobs/verify.js'
 export type { ReadOptions } from './jobs/input.js'
+export type { DiagnosticsMessage, JobEndMessage, JobStartMessage } from './jobs/observe.js'
+export type { OutputMessage } from './diagnostics.js'
 export type { Mode, ModeOptions } from './jobs/mode.js'
+export type { ErrorFields, ErrorJson, InspectJson, PlanJson, QuantizeJson, VerifyJson } from './cli/json.js'

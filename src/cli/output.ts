@@ -1,13 +1,18 @@
 /** What the command line prints: one place for numbers, errors and JSON. */
 import { AprError, printable } from '../model/errors.js'
+import { SCHEMA_VERSION, type CliJson, type ErrorFields } from './json.js'
 
 /** Wrong usage that the argument parser cannot see. */
 export class UsageError extends Error {}
 
-// A reader that has seen enough, as `head`, closes the pipe: that is no failure.
+// A reader that has seen enough, as `head`, closes the pipe: that is no failure. An answer that is lost is one.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error
+  if (error.code === 'EPIPE') return
+  process.exitCode = 1
+  process.stderr.write(`error: standard output: ${error.message}\n`)
 })
+// Warnings and messages that nobody hears change nothing about what was done.
+process.stderr.on('error', () => undefined)
 
 /**
  * JSON that a terminal can show: what is not printed stands as an escape, which means the same. It can only be inside a
@@ -25,9 +30,12 @@ export function print(line = ''): void {
   process.stdout.write(`${line}\n`)
 }
 
-/** One JSON object on standard output, a line for each field, and for each item of a list: a list can be long. */
-export function printJson(value: object): void {
-  const fields = Object.entries(value).filter(([, field]) => field !== undefined)
+/**
+ * One JSON object on standard output, a line for each field, and for each item of a list: a list can be long.
+ * @param texts fields whose JSON is there as text already
+ */
+export function printJson(value: CliJson, texts: Readonly<Record<string, string>> = {}): void {
+  const fields = (Object.entries(value) as [string, unknown][]).filter(([, field]) => field !== undefined)
   print('{')
   fields.forEach(([key, field], i) => {
     const comma = i < fields.length - 1 ? ',' : ''
@@ -37,7 +45,7 @@ export function printJson(value: object): void {
       printItems(field)
       print(`  ]${comma}`)
     } else {
-      print(name + toJson(field) + comma)
+      print(name + (Object.hasOwn(texts, key) ? visibleJson(texts[key] ?? '') : toJson(field)) + comma)
     }
   })
   print('}')
@@ -62,19 +70,17 @@ export function warn(line: string): void {
 
 /** One line, or with `json` one object; with `debug` also the stack. */
 export function reportFailure(error: unknown, json: boolean, debug: boolean): void {
-  if (json) printJson({ error: errorFields(error) })
+  if (json) printJson({ schemaVersion: SCHEMA_VERSION, error: errorFields(error) })
   process.stderr.write(`error: ${messageOf(error)}\n`)
   if (debug && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`)
 }
 
 /** The fields of an error that a program can use. */
-export function errorFields(error: unknown): Record<string, unknown> {
+export function errorFields(error: unknown): ErrorFields {
+  if (error instanceof AprError) return error.toJSON()
   if (!(error instanceof Error)) return { message: String(error) }
-  const { code } = error as NodeJS.ErrnoException
-  if (!(error instanceof AprError)) return { code, message: error.message }
-  const { message, file, tensor, element, offset, value } = error
-  // JSON has no NaN and no infinity.
-  return { code, message, file, tensor, element, offset, ...(value !== undefined && { value: String(value) }) }
+  const { code, message, path, offset, syscall } = error as NodeJS.ErrnoException & { offset?: number }
+  return { code, message, file: path, offset, syscall }
 }
 
 function messageOf(error: unknown): string {

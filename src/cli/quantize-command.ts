@@ -2,8 +2,11 @@ import { setFlagsFromString } from 'node:v8'
 import { plan, type Plan } from '../jobs/plan.js'
 import type { QuantizeOptions, QuantizeReport } from '../jobs/quantize.js'
 import type { Fit } from '../quant/kernel.js'
-import { selectAsApr, selectByDefault, type Kept, type Reason, type Select } from '../quant/policy.js'
+import { selectAsApr, selectByDefault, type Kept, type Reason } from '../quant/policy.js'
 import { printable } from '../model/errors.js'
+import { inFlags } from './flags.js'
+import { SCHEMA_VERSION } from './json.js'
+import { selectByPatterns } from './patterns.js'
 import { bytes, columns, count, plural, print, printJson, UsageError, warn } from './output.js'
 
 export interface QuantizeFlags {
@@ -14,6 +17,7 @@ export interface QuantizeFlags {
   mode: 'auto' | 'stream' | 'memory'
   only?: string[]
   skip?: string[]
+  strict?: boolean
   plan?: boolean
   json?: boolean
   force?: boolean
@@ -24,7 +28,7 @@ export interface QuantizeFlags {
 }
 
 /** As shells tell a process that a signal ended: 128 and the signal's number. */
-const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGQUIT: 131, SIGTERM: 143 }
+export const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGQUIT: 131, SIGTERM: 143 }
 const SHOWN_TENSORS = 20
 
 const REASONS: Record<Reason, string> = {
@@ -45,8 +49,10 @@ export async function quantizeCommand(file: string, flags: QuantizeFlags): Promi
   if (flags.plan) {
     // A plan makes little that lasts: a young generation that stays small keeps all of it below 100 MB.
     setFlagsFromString('--semi-space-growth-factor=1')
-    const result = await plan(file, { ...options, output })
-    if (flags.json) printJson({ output, ...result })
+    const result = await plan(file, { ...options, output }).catch((error: unknown) => {
+      throw inFlags(error, flags)
+    })
+    if (flags.json) printJson({ schemaVersion: SCHEMA_VERSION, output, ...result })
     else if (!flags.quiet) printPlan(result, output)
     if (!flags.quiet) result.warnings.forEach(warn)
     return
@@ -63,13 +69,13 @@ export async function quantizeCommand(file: string, flags: QuantizeFlags): Promi
     const report = await quantize(file, output, { ...options, signal, ...(bar && { onProgress: bar.update }) })
     bar?.stop()
     if (!flags.quiet) report.warnings.forEach(warn)
-    if (flags.json) printJson(report)
+    if (flags.json) printJson({ schemaVersion: SCHEMA_VERSION, ...report })
     else if (!flags.quiet) printReport(report)
   } catch (error) {
     bar?.stop()
-    if (!signal.aborted) throw error
+    if (!signal.aborted) throw inFlags(error, flags)
     process.exitCode = EXIT_CODES[signal.reason as keyof typeof EXIT_CODES]
-    if (flags.json) printJson({ error: { code: 'ABORT_ERR', message: 'interrupted' } })
+    if (flags.json) printJson({ schemaVersion: SCHEMA_VERSION, error: { code: 'ABORT_ERR', message: 'interrupted' } })
     process.stderr.write(
       flags.resume ? 'interrupted: --resume goes on from here\n' : 'interrupted: nothing was written\n',
     )
@@ -79,7 +85,7 @@ export async function quantizeCommand(file: string, flags: QuantizeFlags): Promi
 }
 
 async function toOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
-  const { compat, only = [], skip = [], mode, force, spaceCheck } = flags
+  const { compat, only, skip, mode, force, spaceCheck } = flags
   if (flags.resume && mode === 'memory')
     throw new UsageError('--resume goes on with a stream; it cannot be had with --mode memory')
   if (compat && (flags.fit === 'search' || (flags.kept && flags.kept !== 'f32'))) {
@@ -87,29 +93,17 @@ async function toOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
       '--compat apr means --fit minmax and --kept f32; another fit or kept dtype cannot be had with it',
     )
   }
-  const rule = compat ? selectAsApr : selectByDefault
-  const isOnly = await matcher(only)
-  const isSkipped = await matcher(skip)
-  const select: Select = (tensor) =>
-    rule(tensor) && (only.length === 0 || isOnly(tensor.name)) && !isSkipped(tensor.name)
   return {
-    select,
+    select: await selectByPatterns(compat ? selectAsApr : selectByDefault, only, skip),
     fit: flags.fit ?? (compat ? 'minmax' : 'search'),
     kept: flags.kept ?? (compat ? 'f32' : 'auto'),
     mode,
     overwrite: force ?? false,
     spaceCheck,
+    strict: flags.strict ?? false,
     resume: flags.resume ?? false,
     ...(flags.threads !== undefined && { threads: flags.threads }),
   }
-}
-
-/** Says whether a name matches one of the globs. */
-async function matcher(patterns: readonly string[]): Promise<(name: string) => boolean> {
-  if (patterns.length === 0) return () => false
-  const { Minimatch } = await import('minimatch')
-  const globs = patterns.map((pattern) => new Minimatch(pattern, { dot: true, nocomment: true, nonegate: true }))
-  return (name) => globs.some((glob) => glob.match(name))
 }
 
 function defaultOutput(file: string): string {
@@ -177,6 +171,7 @@ function printPlan(plan: Plan, output: string): void {
 
 /** How the size changes. */
 function change(ratio: number): string {
+  if (ratio === 1) return 'the same size'
   return ratio >= 1 ? `${ratio.toFixed(2)} times smaller` : `${(1 / ratio).toFixed(2)} times larger`
 }
 

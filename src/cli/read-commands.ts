@@ -1,18 +1,22 @@
 import { printable } from '../model/errors.js'
 import { inspect } from '../jobs/inspect.js'
 import { verify } from '../jobs/verify.js'
-import { bytes, columns, count, errorFields, plural, print, printJson, visibleJson } from './output.js'
+import { SCHEMA_VERSION } from './json.js'
+import { bytes, columns, count, errorFields, plural, print, printJson, reportFailure } from './output.js'
 
 /** Metadata values longer than this are cut: a vocabulary takes megabytes. */
 const SHOWN_VALUE_CHARACTERS = 100
 
-export async function inspectCommand(file: string, { json }: { json?: boolean }): Promise<void> {
+export interface ReadFlags {
+  json?: boolean
+  debug?: boolean
+}
+
+export async function inspectCommand(file: string, { json }: ReadFlags): Promise<void> {
   const result = await inspect(file)
   if (json) {
     // The metadata as it stands in the file: a number that JavaScript cannot hold stays what it is.
-    const { metadataText, ...rest } = result
-    const others = JSON.stringify({ ...rest, metadata: undefined })
-    print(visibleJson(`{"metadata":${metadataText},${others.slice(1)}`))
+    printJson({ schemaVersion: SCHEMA_VERSION, ...result }, { metadata: result.metadataText })
     return
   }
   print(`${printable(result.file)}: APR ${result.version}, ${count(result.size)} bytes (${bytes(result.size)})`)
@@ -34,9 +38,9 @@ export async function inspectCommand(file: string, { json }: { json?: boolean })
   for (const line of columns([['name', 'dtype', 'shape', 'bytes', 'at byte'], ...rows], [3, 4])) print(`  ${line}`)
 }
 
-export async function verifyCommand(file: string, { json }: { json?: boolean }): Promise<void> {
+export async function verifyCommand(file: string, { json = false, debug = false }: ReadFlags): Promise<void> {
   const { error, ...result } = await verify(file)
-  if (json) printJson({ ...result, ...(error && { error: errorFields(error) }) })
+  if (json) printJson({ schemaVersion: SCHEMA_VERSION, ...result, ...(error && { error: errorFields(error) }) })
   else if (result.ok) {
     const checksum = { good: 'the checksum is right', none: 'no checksum in the file' }[
       result.footer as 'good' | 'none'
@@ -45,6 +49,6 @@ export async function verifyCommand(file: string, { json }: { json?: boolean }):
   }
   if (error) {
     process.exitCode = 1
-    if (!json) process.stderr.write(`error: ${printable(error.message, 2000)}\n`)
+    if (!json) reportFailure(error, json, debug)
   }
 }

@@ -8,6 +8,18 @@ import { CHUNK_BYTES, PositionedFile } from './positioned-file.js'
 import { movedPath, partialPath, statOrUndefined } from './output-place.js'
 import { PRIVATE_MODE } from './permissions.js'
 
+/** How far a phase of a job is. Within a phase, bytes and tensors never become fewer. */
+export interface PhaseProgress {
+  /** Bytes of tensor data that are done, and in all. */
+  readonly bytes: number
+  readonly totalBytes: number
+  /** Tensors that are done in full, and in all. */
+  readonly tensors: number
+  readonly totalTensors: number
+  /** The tensor that was worked on last. */
+  readonly tensor: string
+}
+
 /** What a run starts from. */
 export interface Start {
   readonly partial: PositionedFile
@@ -47,8 +59,9 @@ export async function openPartial(
 async function proveEntries(
   path: string,
   inherited: readonly string[],
-  { job, signal }: OutputOptions,
+  options: OutputOptions,
 ): Promise<Pick<Start, 'partial' | 'entries'> | string> {
+  const { job } = options
   const journal = parseJournal(inherited)
   if (job === undefined || journal.job === undefined) return 'the partial file cannot be told to be of the same job'
   if (journal.job !== job) return 'the input, the options or the version are not those of the partial file'
@@ -58,7 +71,7 @@ async function proveEntries(
   if (found.nlink > 1n) return 'the partial file is another name of a finished one'
   const partial = await PositionedFile.open(partialPath(path), 'r+')
   try {
-    const damaged = await findDamaged(partial, journal.entries, signal)
+    const damaged = await findDamaged(partial, journal.entries, options)
     if (damaged === undefined) return { partial, entries: journal.entries }
     await partial.close()
     return `the partial file is damaged in tensor ${damaged.name}`
@@ -71,15 +84,20 @@ async function proveEntries(
 async function findDamaged(
   partial: PositionedFile,
   entries: readonly JournalEntry[],
-  signal: AbortSignal | undefined,
+  { signal, onCheck }: OutputOptions,
 ): Promise<JournalEntry | undefined> {
   const chunk = new Uint8Array(CHUNK_BYTES)
-  for (const entry of entries) {
+  const totalBytes = entries.reduce((sum, { size }) => sum + size, 0)
+  let bytes = 0
+  for (const [index, entry] of entries.entries()) {
     let found = 0
     for (let done = 0; done < entry.size; done += chunk.length) {
       signal?.throwIfAborted()
       const part = chunk.subarray(0, Math.min(chunk.length, entry.size - done))
       found = crc32(part.subarray(0, await partial.read(part, entry.position + done)), found)
+      bytes += part.length
+      const tensors = done + part.length === entry.size ? index + 1 : index
+      onCheck?.({ bytes, totalBytes, tensors, totalTensors: entries.length, tensor: entry.name })
     }
     if (found !== entry.crc) return entry
   }

@@ -2,7 +2,9 @@
  * The journal of a partial file: which job it is of, and which tensors are in it, each with its place and CRC-32. A
  * later run of the same job proves them by reading them back, and goes on.
  */
+import { publish } from '../diagnostics.js'
 import { unlock, type Lock } from './lock.js'
+import { journalPath } from './output-place.js'
 
 /** A tensor that is in the partial file in full. */
 export interface JournalEntry {
@@ -21,6 +23,7 @@ export class Journal {
 
   constructor(lock: Lock) {
     this.lock = lock
+    publish({ type: 'output-locked', output: outputOf(lock) })
     this.#position = lock.size
   }
 
@@ -44,7 +47,7 @@ export class Journal {
   /** Waits for the notes, and gives the lock up; with `keep` the file stays for a later run. */
   async close(keep: boolean): Promise<void> {
     await this.#writing?.catch(() => undefined)
-    await unlock(this.lock, keep)
+    await unlock(this.lock, keep).finally(() => publish({ type: 'output-unlocked', output: outputOf(this.lock) }))
   }
 
   /** Notes gather while others are being written: many small tensors do not cost a write each. */
@@ -66,6 +69,10 @@ export class Journal {
       this.#writing = undefined
     }
   }
+}
+
+function outputOf(lock: Lock): string {
+  return lock.path.slice(0, -journalPath('').length)
 }
 
 /** What the journal of an earlier run says: its job, and the tensors that it noted. A line cut short ends it. */

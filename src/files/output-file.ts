@@ -7,7 +7,7 @@ import { dirname } from 'node:path'
 import fs from 'fs-extra'
 import { AprError } from '../model/errors.js'
 import type { FileIdentity } from '../model/tensor.js'
-import { openPartial, type Start } from './earlier-run.js'
+import { openPartial, type PhaseProgress, type Start } from './earlier-run.js'
 import { checkLock, holdsLock, lock } from './lock.js'
 import { Journal, type JournalEntry } from './journal.js'
 import { OpenOutput } from './open-outputs.js'
@@ -39,6 +39,8 @@ export interface OutputOptions {
    * what an earlier run has left, which reads all of it.
    */
   readonly signal?: AbortSignal | undefined
+  /** Told how far that proof is. */
+  readonly onCheck?: ((done: PhaseProgress) => void) | undefined
 }
 
 /** How file systems without hard links say so. */

@@ -38,7 +38,7 @@ export async function checkPlace(path: string, overwrite: boolean): Promise<void
 }
 
 export function exists(path: string): AprError {
-  return new AprError('APR_EXISTS', 'expected no file at the output, found one; overwrite (--force) replaces it', {
+  return new AprError('APR_EXISTS', 'expected no file at the output, found one; `overwrite` replaces it', {
     file: path,
   })
 }

@@ -10,6 +10,7 @@ import { threadsFor } from '../streams/executor.js'
 import { openInput } from '../formats/apr/open.js'
 import { openToRead } from './input.js'
 import { checkMode, estimateMemory, resolveMode, type Mode, type ModeChoice } from './mode.js'
+import { refuseWarnings, warningsFor } from './warnings.js'
 import { isByteSource, type ByteSource } from '../files/byte-source.js'
 import { followLink, outputPath } from '../files/output-place.js'
 import { absolutePath, toPath } from '../files/path.js'
@@ -76,8 +77,8 @@ export interface Plan extends JobSummary {
  * Says what `quantize` would do, from header, metadata and index alone: no byte of a tensor is read.
  *
  * @param input a path, a `file:` URL, or a ByteSource, which is closed at the end
- * @throws AprError for every rule that header, metadata and index can break, `APR_BAD_OPTION`, and `APR_BAD_RECORD` for
- *   a model without tensors, which cannot be written
+ * @throws AprError for every rule that header, metadata and index can break, `APR_BAD_OPTION`, `APR_STRICT`, and
+ *   `APR_BAD_RECORD` for a model without tensors, which cannot be written
  * @throws an `AbortError` when `signal` ends the work
  */
 export async function plan(input: string | URL | ByteSource, options: PlanOptions = {}): Promise<Plan> {
@@ -90,8 +91,10 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
   const { source, open } = await openInput(opened)
   try {
     const folder = output === undefined ? beside : dirname(await followLink(output))
+    const planned = planJob(quantizeModel(open.model, checked), source, checked)
+    if (checked.strict) refuseWarnings(planned.warnings, source.name)
     return {
-      ...planJob(quantizeModel(open.model, checked), source, checked),
+      ...planned,
       freeBytes: folder === undefined ? undefined : await freeBytes(folder),
     }
   } finally {
@@ -137,7 +140,7 @@ export function planJob(
     }),
     inputDTypes: census(decisions.map(({ from }) => from)),
     outputDTypes: census(decisions.map(({ to }) => to)),
-    warnings: warningsFor(decisions),
+    warnings: warningsFor(decisions, options.select),
     decisions: decisions.map(describe),
   }
 }
@@ -175,16 +178,4 @@ function census(tensors: readonly TensorInfo[]): Partial<Record<DType, DTypeCens
     entry.bytes += size
   }
   return result
-}
-
-/** A reader of the reference takes an embedding as one run of elements, and so misreads rows that are padded. */
-function warningsFor(decisions: readonly Decision[]): string[] {
-  const broken = decisions.filter(({ from, reason }) => {
-    const [, cols = 0] = from.shape
-    return reason === 'selected' && from.shape.length === 2 && /embe?d/.test(from.name) && cols % 256 !== 0
-  })
-  return broken.map(
-    ({ from }) =>
-      `the embedding "${from.name}" is quantized and its rows of ${from.shape[1]} are no multiple of 256: \`apr run\` misreads such a table; keep it unquantized`,
-  )
 }

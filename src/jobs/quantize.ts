@@ -15,14 +15,17 @@ import { quantizeModel, type Q4KOptions } from '../streams/quantize-model.js'
 import { openInput, type OpenInput } from '../formats/apr/open.js'
 import { readOpened, type ReaderOptions } from '../streams/reader.js'
 import { OutputFile, partialBytes } from '../files/output-file.js'
+import type { PhaseProgress } from '../files/earlier-run.js'
 import { followLink, outputPath } from '../files/output-place.js'
 import { toPath, type FilePath } from '../files/path.js'
 import { tapRecords } from '../streams/stages.js'
 import type { TensorTransform } from '../streams/streamx.js'
 import { collect, writeWhole } from '../streams/write-in-memory.js'
 import { writeOpened } from '../streams/writer.js'
+import { observed } from './observe.js'
 import type { AprModel, TensorRecord } from '../model/tensor.js'
 import { VERSION } from '../version.js'
+import { refuseWarnings } from './warnings.js'
 
 export interface QuantizeOptions extends Q4KOptions, ReaderOptions, ModeOptions {
   /** Replace an existing output. Default false: an existing output is an error. */
@@ -34,7 +37,12 @@ export interface QuantizeOptions extends Q4KOptions, ReaderOptions, ModeOptions 
   resume?: boolean | undefined
   /** Refuse to start where the disk has less room than the output takes. Default true. */
   spaceCheck?: boolean | undefined
-  /** Called as the job goes on, once a record. What it throws ends the job; a promise is refused: nothing awaits it. */
+  /** Refuse to start where the plan has warnings. Default false: they are in the report. */
+  strict?: boolean | undefined
+  /**
+   * Called as the job goes on, once a record in each phase. What it throws ends the job; a promise is refused: nothing
+   * awaits it.
+   */
   onProgress?: ((progress: Progress) => void) | undefined
   /** Ends the job; the promise rejects with the signal's reason as cause. */
   signal?: AbortSignal | undefined
@@ -42,15 +50,13 @@ export interface QuantizeOptions extends Q4KOptions, ReaderOptions, ModeOptions 
 
 type CheckedOptions = Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>
 
-export interface Progress {
-  /** Bytes of tensor data that have been taken up, and in all. */
-  readonly bytes: number
-  readonly totalBytes: number
-  /** Tensors that have been taken up in full, and in all. */
-  readonly tensors: number
-  readonly totalTensors: number
-  /** The tensor that was taken up last. */
-  readonly tensor: string
+export interface Progress extends PhaseProgress {
+  /**
+   * What is being done. With `resume`, `checking` comes first: what an earlier run has left is read back. Mode `stream`
+   * then has one phase, `quantizing`, in which reading and writing go along; mode `memory` has `reading`, `quantizing`
+   * and `writing`, one after the other.
+   */
+  readonly phase: 'checking' | 'reading' | 'quantizing' | 'writing'
 }
 
 export interface QuantizeReport extends JobSummary {
@@ -69,13 +75,21 @@ export interface QuantizeReport extends JobSummary {
  *
  * @param input a path, a `file:` URL, or a ByteSource, which is closed at the end
  * @param output a path, or a `file:` URL
- * @throws AprError `APR_BAD_OPTION`, `APR_NO_SPACE`, and the errors of the three stages
+ * @throws AprError `APR_BAD_OPTION`, `APR_STRICT`, `APR_NO_SPACE`, and the errors of the three stages
  * @throws an `AbortError` when `signal` ends the job
  */
 export async function quantize(
   input: string | URL | ByteSource,
   output: string | URL,
   options: QuantizeOptions = {},
+): Promise<QuantizeReport> {
+  return await observed(input, output, () => runJob(input, output, options))
+}
+
+async function runJob(
+  input: string | URL | ByteSource,
+  output: string | URL,
+  options: QuantizeOptions,
 ): Promise<QuantizeReport> {
   const started = performance.now()
   const path = toPath('the output', output)
@@ -122,8 +136,10 @@ interface Job {
   /** The locked output, with what is there of it already. */
   readonly target: OutputFile
   readonly options: CheckedOptions
-  readonly planned: Omit<Plan, 'freeBytes'>
+  readonly planned: Planned
 }
+
+type Planned = Omit<Plan, 'freeBytes'>
 
 async function prepare(opened: OpenInput, output: FilePath, options: CheckedOptions): Promise<Job> {
   const { source, open } = opened
@@ -133,10 +149,13 @@ async function prepare(opened: OpenInput, output: FilePath, options: CheckedOpti
   await turn()
   const planned = planJob(quantized, source, options)
   await turn()
+  if (options.strict) refuseWarnings(planned.warnings, source.name)
   if (options.spaceCheck) await checkSpace(output, planned.outputBytes)
-  const { overwrite, resume, signal } = options
+  const { overwrite, resume, signal, onProgress } = options
+  const onCheck = onProgress && ((done: PhaseProgress) => onProgress({ phase: 'checking', ...done }))
+  const { origin } = open.model
   const job = planned.mode === 'stream' ? jobName(source, quantized.model, options) : undefined
-  const target = await OutputFile.create(output.absolute, { overwrite, resume, job, signal, origin: open.model.origin })
+  const target = await OutputFile.create(output.absolute, { overwrite, resume, job, signal, onCheck, origin })
   return { opened, target, options, planned }
 }
 
@@ -160,7 +179,7 @@ async function quantizeStreaming({ opened, target, options, planned }: Job): Pro
     [
       readOpened(opened, options),
       // Only the stages that have something to do: each holds a record or two.
-      ...progressStage(planned, onProgress),
+      ...progressStage('quantizing', planned, onProgress),
       // Every byte of the input is read and checked, also of tensors that are done.
       quantizeStage(options, ({ name }) => resumed.has(name)),
       writeOpened(target, options),
@@ -174,11 +193,11 @@ async function quantizeInMemory({ opened, target, options, planned }: Job): Prom
   const { onProgress, signal } = options
   try {
     const source: TensorRecord[] = []
-    await run([readOpened(opened, options), collect(source)], signal)
-    const progress = progressStage(planned, onProgress)
+    await run([readOpened(opened, options), ...progressStage('reading', planned, onProgress), collect(source)], signal)
+    const progress = progressStage('quantizing', planned, onProgress)
     const quantized: TensorRecord[] = []
     await run([Readable.from(taken(source)), ...progress, quantizeStage(options), collect(quantized)], signal)
-    await writeWhole(target, quantized, signal)
+    await writeWhole(target, quantized, signal, onProgress && reporter('writing', planned, onProgress))
   } finally {
     await target.discard()
   }
@@ -209,25 +228,36 @@ async function checkSpace({ given, absolute }: FilePath, needed: number): Promis
   const place = await followLink(absolute)
   const free = (await freeBytes(dirname(place))) + (await partialBytes(place))
   if (free < needed) {
-    throw new AprError('APR_NO_SPACE', `expected ${needed} bytes free on the output's disk, found ${free}`, {
-      file: given,
-    })
+    const what = `expected ${needed} bytes free on the output's disk, found ${free}; \`spaceCheck: false\` starts all the same`
+    throw new AprError('APR_NO_SPACE', what, { file: given })
   }
 }
 
 /** The stage that reports, where somebody wants to know. */
 function progressStage(
-  { tensors, decisions }: Pick<Plan, 'tensors' | 'decisions'>,
+  phase: Progress['phase'],
+  planned: Planned,
   onProgress: QuantizeOptions['onProgress'],
 ): TensorTransform[] {
-  if (onProgress === undefined) return []
-  const totalBytes = decisions.reduce((sum, { inputBytes }) => sum + inputBytes, 0)
+  return onProgress ? [tapRecords(reporter(phase, planned, onProgress))] : []
+}
+
+/** Counts the records of a phase, which come tensor after tensor and each once, and reports them. */
+function reporter(
+  phase: Progress['phase'],
+  { tensors: totalTensors, decisions }: Planned,
+  onProgress: (progress: Progress) => void,
+): (record: TensorRecord) => void {
+  const isAfter = phase === 'writing'
+  const totalBytes = decisions.reduce(
+    (sum, { inputBytes, outputBytes }) => sum + (isAfter ? outputBytes : inputBytes),
+    0,
+  )
   let bytes = 0
-  let done = 0
-  const report = ({ name, offset, data, size }: TensorRecord): void => {
+  let tensors = 0
+  return ({ name, offset, data, size }) => {
     bytes += data.length
-    if (offset + data.length === size) done++
-    onProgress({ bytes, totalBytes, tensors: done, totalTensors: tensors, tensor: name })
+    if (offset + data.length === size) tensors++
+    onProgress({ phase, bytes, totalBytes, tensors, totalTensors, tensor: name })
   }
-  return [tapRecords(report)]
 }

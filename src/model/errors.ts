@@ -16,6 +16,7 @@ export type AprErrorCode =
   | 'APR_SAME_FILE'
   | 'APR_NO_SPACE'
   | 'APR_BAD_OPTION'
+  | 'APR_STRICT'
   | 'APR_WORKER'
 
 /** Where an error was found. Every part that is known is also a field of the error. */
@@ -32,9 +33,22 @@ export interface ErrorPlace {
   offset?: number | undefined
 }
 
+/** An error as plain data, for JSON and for another thread: what is known of it. */
+export interface AprErrorJson {
+  code: AprErrorCode
+  message: string
+  file?: string | undefined
+  tensor?: string | undefined
+  element?: number | undefined
+  /** As a string: JSON has no NaN and no infinity. */
+  value?: string | undefined
+  offset?: number | undefined
+}
+
 /**
  * The one error class of this package. `message` says what was expected, what was found and where; `code` is for
- * programs. Errors of the file system keep their own class and code (`ENOENT`, `EACCES`, ...).
+ * programs. Options of the library that it speaks of stand in backticks. Errors of the file system keep their own class
+ * and code (`ENOENT`, `EACCES`, ...).
  */
 export class AprError extends Error {
   override readonly name = 'AprError'
@@ -60,10 +74,24 @@ export class AprError extends Error {
 
   /** The same error, with the parts of the place that were not known where it was thrown. */
   at(place: ErrorPlace): AprError {
-    const { file, tensor, element, value, offset } = this
-    const known = Object.entries({ file, tensor, element, value, offset }).filter((part) => part[1] !== undefined)
-    return new AprError(this.code, this.what, { ...place, ...Object.fromEntries(known) }, { cause: this.cause })
+    const cause = 'cause' in this ? { cause: this.cause } : undefined
+    const located = new AprError(this.code, this.what, { ...place, ...placeOf(this) }, cause)
+    // Where it was thrown, not where its place was added.
+    if (this.stack !== undefined) located.stack = this.stack.replace(this.message, () => located.message)
+    return located
   }
+
+  /** The error as plain data: `JSON.stringify` calls this, and `structuredClone` and `postMessage` take what it gives. */
+  toJSON(): AprErrorJson {
+    const { code, message, value } = this
+    return { code, message, ...placeOf(this), ...(value !== undefined && { value: String(value) }) } as AprErrorJson
+  }
+}
+
+/** The parts of an error's place that are known. */
+function placeOf({ file, tensor, element, value, offset }: AprError): ErrorPlace {
+  const parts = Object.entries({ file, tensor, element, value, offset })
+  return Object.fromEntries(parts.filter((part) => part[1] !== undefined))
 }
 
 /** Runs `work`; an AprError that it throws gets `place` added. */

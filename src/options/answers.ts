@@ -24,7 +24,9 @@ export function answering<Arguments extends unknown[], Answer>(
   if (typeof callback !== 'function') {
     throw new AprError('APR_BAD_OPTION', `expected ${name} to be a function, found ${found(callback)}`)
   }
-  return (...asked) => check(name, callback(...asked), ...asked)
+  const checked = (...asked: Arguments): Answer => check(name, callback(...asked), ...asked)
+  // What it says besides its answers: see `Select`.
+  return Object.assign(checked, callback)
 }
 
 /** `true` or `false`, and nothing that is only taken for one of them. */

@@ -112,11 +112,16 @@ export const QUANTIZE_OPTIONS = {
     meaning:
       'go on from the partial file of an interrupted run of the same input, options and version; keep it when this run fails',
   },
+  strict: {
+    kind: BOOLEAN,
+    default: false,
+    meaning: 'refuse to start where the [plan has warnings](plan.md#warnings)',
+  },
   onProgress: {
     kind: callback('function', nothing),
     derived: 'none',
     meaning:
-      'called once a record that was read; what it throws ends the job; a promise is refused, because nothing would await it',
+      'called once a record in each phase; what it throws ends the job; a promise is refused, because nothing would await it',
   },
   signal: READ_OPTIONS.signal,
 } as const satisfies Record<string, OptionRow>

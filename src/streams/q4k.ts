@@ -155,13 +155,20 @@ function toRecord(
   const tensor = record.name
   if ('hugeBlock' in result) {
     const element = blockElement(record.shape, firstBlock + result.hugeBlock)
-    const what = `expected numbers up to about 4e6, found larger ones in a super-block, whose scale ${to.dtype} cannot hold; ${ADVICE}`
+    const what = `expected numbers up to about 4e6, found larger ones in a super-block, whose scale ${to.dtype} cannot hold; ${LEAVE_OUT}`
     throw new AprError('APR_BAD_VALUE', what, { tensor, element })
   }
   const { element, value } = result.bad
   const expected = Number.isFinite(value) ? `numbers that ${to.dtype} can hold` : 'finite numbers'
   const place = { tensor, element: first + element, value }
-  throw new AprError('APR_BAD_VALUE', `expected ${expected}, found ${value}; ${ADVICE}`, place)
+  throw new AprError('APR_BAD_VALUE', `expected ${expected}, found ${value}; ${cure(value, to)}`, place)
 }
 
-const ADVICE = 'to keep the tensor as it is, exclude it from quantization (select, --skip)'
+const LEAVE_OUT = 'leave the tensor out with `select`'
+
+/** What helps. A tensor that is left out becomes F32, unless told otherwise: no help where F32 cannot hold the value. */
+function cure(value: number, to: TensorInfo): string {
+  if (!Number.isFinite(value)) return LEAVE_OUT
+  const keep = "keep its dtype with `kept: 'same'`"
+  return to.dtype === 'Q4_K' ? `${LEAVE_OUT}, and ${keep}` : keep
+}

@@ -20,11 +20,15 @@ export function collect(records: TensorRecord[]): Writable {
   })
 }
 
-/** Writes the file that these records make. The output is open, and closed by the caller. */
+/**
+ * Writes the file that these records make. The output is open, and closed by the caller.
+ * @param onWritten called when a record is written
+ */
 export async function writeWhole(
   output: OutputFile,
   records: readonly TensorRecord[],
   signal: AbortSignal | undefined,
+  onWritten: (record: TensorRecord) => void = () => undefined,
 ): Promise<void> {
   const last = records.at(-1)
   if (last === undefined) {
@@ -32,14 +36,13 @@ export async function writeWhole(
       file: output.path,
     })
   }
-  const byTensor = new Map<string, Uint8Array[]>()
+  const byTensor = new Map<string, TensorRecord[]>()
   const arrived = new ArrivedTensors()
   for (const record of records) {
-    const { name, data } = record
     if (record.offset === 0) arrived.add(record, record.model.tensors)
-    const parts = byTensor.get(name)
-    if (parts) parts.push(data)
-    else byTensor.set(name, [data])
+    const parts = byTensor.get(record.name)
+    if (parts) parts.push(record)
+    else byTensor.set(record.name, [record])
   }
   const model = settledModel(last.model, arrived)
   const layout = layoutModel(model)
@@ -53,7 +56,10 @@ export async function writeWhole(
     position += bytes.length
   }
   for (const { name, size } of layout.entries) {
-    for (const data of byTensor.get(name) ?? []) await append(data)
+    for (const record of byTensor.get(name) ?? []) {
+      await append(record.data)
+      onWritten(record)
+    }
     await append(new Uint8Array(align(size) - size))
   }
   const footer = new Uint8Array(FOOTER_BYTES)

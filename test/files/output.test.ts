@@ -359,7 +359,7 @@ void test('plan warns of an embedding whose rows are no multiple of 256', async 
   const model = (cols: number, name = 'token_embd.weight'): MemorySource =>
     new MemorySource(modelBytes({ tensors: [arbitraryTensor(name, 'F16', [8, cols])] }))
   t.match((await plan(model(300), { select: selectAsApr })).warnings, [/token_embd\.weight.*rows of 300/])
-  t.same((await plan(model(300))).warnings, [], 'by default it is not quantized')
+  t.match((await plan(model(300))).warnings, [/^no tensor is quantized/], 'by default it is not quantized')
   t.same((await plan(model(512), { select: selectAsApr })).warnings, [])
   t.same((await plan(model(300, 'blk.0.weight'), { select: selectAsApr })).warnings, [])
 })
@@ -369,12 +369,15 @@ void test('the report says what was done', async (t) => {
   const ends = readModel(SAMPLE).tensors.map(({ size }) => (end += size))
   const output = join(t.testdir(), 'out.apr')
   for (const mode of ['stream', 'memory'] as const) {
+    const phases: string[] = []
     const progress: { bytes: number; tensors: number }[] = []
     const { seconds, peakMemoryBytes, ...report } = await quantize(SAMPLE, output, {
       mode,
       overwrite: true,
       recordBytes: 100_000,
-      onProgress: ({ bytes, totalBytes, tensors, totalTensors, tensor }) => {
+      onProgress: ({ phase, bytes, totalBytes, tensors, totalTensors, tensor }) => {
+        if (phases.at(-1) !== phase) phases.push(phase)
+        if (phase !== 'quantizing') return
         progress.push({ bytes, tensors })
         t.same([totalBytes, totalTensors], [1_238_532, 15])
         t.type(tensor, 'string')
@@ -396,6 +399,7 @@ void test('the report says what was done', async (t) => {
       restartReason: undefined,
     })
     t.ok(seconds > 0 && peakMemoryBytes > 1_000_000)
+    t.same(phases, mode === 'stream' ? ['quantizing'] : ['reading', 'quantizing', 'writing'])
     t.same(progress.at(-1), { bytes: 1_238_532, tensors: 15 }, 'progress ends with all')
     t.ok(progress.length >= 22, 'once a record')
     t.same(

@@ -1,0 +1,49 @@
+/**
+ * What the command line prints with `--json`. A field is never taken away and keeps its meaning as long as
+ * `schemaVersion` stays; fields may be added.
+ */
+import type { Inspection } from '../jobs/inspect.js'
+import type { Plan } from '../jobs/plan.js'
+import type { QuantizeReport } from '../jobs/quantize.js'
+import type { Verification } from '../jobs/verify.js'
+import type { AprErrorJson } from '../model/errors.js'
+
+export const SCHEMA_VERSION = 1
+
+interface Versioned {
+  schemaVersion: typeof SCHEMA_VERSION
+}
+
+/** `quantize --json`. */
+export interface QuantizeJson extends Versioned, Omit<QuantizeReport, 'restartReason'> {
+  restartReason?: string | undefined
+}
+
+/** `quantize --plan --json`. */
+export interface PlanJson extends Versioned, Omit<Plan, 'freeBytes'> {
+  output: string
+  freeBytes?: number | undefined
+}
+
+/** `inspect --json`. */
+export interface InspectJson extends Versioned, Inspection {}
+
+/** `verify --json`. */
+export interface VerifyJson extends Versioned, Omit<Verification, 'error'> {
+  error?: ErrorFields | undefined
+}
+
+/** What a command that failed prints with `--json`. */
+export interface ErrorJson extends Versioned {
+  error: ErrorFields
+}
+
+/** What is known of an error. */
+export interface ErrorFields extends Omit<AprErrorJson, 'code'> {
+  /** An AprErrorCode, a code of the file system, or `ABORT_ERR`. */
+  code?: string | undefined
+  /** The system's call that failed. */
+  syscall?: string | undefined
+}
+
+export type CliJson = QuantizeJson | PlanJson | InspectJson | VerifyJson | ErrorJson

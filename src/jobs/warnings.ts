@@ -1,0 +1,49 @@
+/** What of a job is likely to disappoint, as its plan and its report tell it. With `strict` that is an error. */
+import { AprError, printable } from '../model/errors.js'
+import type { TensorInfo } from '../model/tensor.js'
+import type { Decision, Select } from '../quant/policy.js'
+
+/** A rule that has something to say of a model as a whole: which of its patterns match no tensor. */
+export interface WarningSelect extends Select {
+  warningsFor: (tensors: readonly TensorInfo[]) => readonly string[]
+}
+
+/** In sentences. */
+export function warningsFor(decisions: readonly Decision[], select: Select | undefined): string[] {
+  const bySelect = select && 'warningsFor' in select ? (select as WarningSelect).warningsFor : () => []
+  return [
+    ...bySelect(decisions.map(({ from }) => from)),
+    ...nothingQuantized(decisions),
+    ...brokenEmbeddings(decisions),
+  ]
+}
+
+/**
+ * Ends a job that would disappoint, where its user wants that.
+ * @throws AprError `APR_STRICT`
+ */
+export function refuseWarnings(warnings: readonly string[], file: string): void {
+  if (warnings.length === 0) return
+  const found = printable(warnings.join('; '), 2000)
+  throw new AprError('APR_STRICT', `expected no warnings (\`strict\`), found ${warnings.length}: ${found}`, { file })
+}
+
+function nothingQuantized(decisions: readonly Decision[]): string[] {
+  if (decisions.some(({ reason }) => reason === 'selected')) return []
+  const counts = new Map<string, number>()
+  for (const { reason } of decisions) counts.set(reason, (counts.get(reason) ?? 0) + 1)
+  const reasons = [...counts].map(([reason, count]) => `${reason} ${count}`).join(', ')
+  return [`no tensor is quantized${reasons === '' ? '' : `; kept for these reasons: ${reasons}`}`]
+}
+
+/** A reader of the reference takes an embedding as one run of elements, and so misreads rows that are padded. */
+function brokenEmbeddings(decisions: readonly Decision[]): string[] {
+  const broken = decisions.filter(({ from, reason }) => {
+    const [, cols = 0] = from.shape
+    return reason === 'selected' && from.shape.length === 2 && /embe?d/.test(from.name) && cols % 256 !== 0
+  })
+  return broken.map(
+    ({ from }) =>
+      `the embedding "${from.name}" is quantized and its rows of ${from.shape[1]} are no multiple of 256: \`apr run\` misreads such a table; keep it unquantized`,
+  )
+}

@@ -18,6 +18,7 @@ export type AprErrorCode =
   | 'APR_BAD_OPTION'
   | 'APR_STRICT'
   | 'APR_WORKER'
+  | 'APR_REUSED'
 
 /** Where an error was found. Every part that is known is also a field of the error. */
 export interface ErrorPlace {

@@ -17,7 +17,8 @@ import {
   type Quantized,
 } from './quantize-model.js'
 import { RecordRuns, type RecordRun } from './record-runs.js'
-import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorTransform } from './streamx.js'
+import { transformFace, type TensorTransform } from './face.js'
+import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done } from './streamx.js'
 
 /**
  * Quantizes tensors to Q4_K, record by record; the others pass, as the dtype that `kept` says.
@@ -35,7 +36,7 @@ export function q4k(options: Q4KOptions = {}): TensorTransform {
  * @param isThere says of a tensor that what it becomes is written already: its records go no further
  */
 export function quantizeStage(options: CheckedQ4KOptions, isThere?: (tensor: TensorInfo) => boolean): TensorTransform {
-  return new Q4KStage(options, isThere) as unknown as TensorTransform
+  return transformFace(new Q4KStage(options, isThere))
 }
 
 /** A record on its way: what it becomes, and the memory it holds until then. */

@@ -14,7 +14,8 @@ import { openInput, type OpenInput } from '../formats/apr/open.js'
 import { checkOptions, takeOptions, type Checked } from '../options/check.js'
 import { READER_OPTIONS } from '../options/table.js'
 import { planReads, type PlannedRead } from './plan-reads.js'
-import { bridge, QUEUE_BYTES, recordBytes as queuedBytes, type Done, type TensorReadable } from './streamx.js'
+import { readableFace, type TensorReadable } from './face.js'
+import { bridge, recordBytes as queuedBytes, type Done } from './streamx.js'
 
 export interface ReaderOptions {
   /** Bytes of data in a record at the most; a record holds at least 256 elements. Default 2 MiB. */
@@ -54,12 +55,12 @@ interface PendingRead {
  */
 export function aprReader(source: string | URL | ByteSource, options: ReaderOptions = {}): TensorReadable {
   const checked = checkOptions(options, READER_OPTIONS)
-  return new AprReader(checkSource(source), undefined, checked) as unknown as TensorReadable
+  return readableFace(new AprReader(checkSource(source), undefined, checked))
 }
 
 /** Reads on where `openInput` has ended, and closes the source. An opened input is read once. */
 export function readOpened(input: OpenInput, options: ReaderOptions = {}): TensorReadable {
-  return new AprReader(input.source, input, takeOptions(options, READER_OPTIONS)) as unknown as TensorReadable
+  return readableFace(new AprReader(input.source, input, takeOptions(options, READER_OPTIONS)))
 }
 
 class AprReader extends Readable {
@@ -75,7 +76,8 @@ class AprReader extends Readable {
   #planned: Iterator<PlannedRead> | undefined
 
   constructor(source: FilePath | ByteSource, input: OpenInput | undefined, options: CheckedReaderOptions) {
-    super({ highWaterMark: QUEUE_BYTES, byteLength: queuedBytes })
+    // Its own window reads ahead. Queued here is nothing: an error comes behind the records before it, not ahead of them.
+    super({ highWaterMark: 0, byteLength: queuedBytes })
     this.#source = source
     this.#input = input
     this.#recordBytes = options.recordBytes

@@ -6,7 +6,8 @@ import { isPossibleSize, tensorBytes, type AprModel, type TensorInfo, type Tenso
 import { release } from './buffers.js'
 import { Intake, withTensors } from './changed-model.js'
 import { answering, metadataChange, tensorChange, trueOrFalse, type TensorChange } from '../options/answers.js'
-import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorTransform } from './streamx.js'
+import { transformFace, type TensorTransform } from './face.js'
+import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done } from './streamx.js'
 
 /**
  * Passes the tensors for which `keep` returns true, and drops the others: from the stream, the index and the count of
@@ -84,7 +85,7 @@ export function tapRecords(look: (record: TensorRecord) => void): TensorTransfor
 
 /** A stage that makes one record, or none, of each. */
 function stage(convert: (record: TensorRecord) => TensorRecord | undefined, intake?: Intake): TensorTransform {
-  return new Transform({
+  const inner = new Transform({
     highWaterMark: QUEUE_BYTES,
     byteLength: recordBytes,
     transform(value: unknown, done: (error: Error | null, record?: TensorRecord) => void) {
@@ -94,5 +95,6 @@ function stage(convert: (record: TensorRecord) => TensorRecord | undefined, inta
       intake?.end()
       done(null)
     },
-  }) as unknown as TensorTransform
+  })
+  return transformFace(inner)
 }

@@ -1,34 +1,7 @@
-/** What the stages share of streamx: typed faces, the byte count of records, and the bridge for its hooks. */
+/** What the stages share of streamx: the byte count of records, and the bridge for its hooks. */
 import { DTYPES, isDType } from '../model/dtypes.js'
 import { AprError, printable } from '../model/errors.js'
 import type { TensorRecord } from '../model/tensor.js'
-
-/** A stream of tensor records: for `pipeline`, `.pipe()` and `for await`. */
-export interface TensorReadable extends AsyncIterable<TensorRecord> {
-  pipe<T extends NodeJS.WritableStream>(target: T): T
-  on(event: 'data', listener: (record: TensorRecord) => void): this
-  on(event: 'error', listener: (error: Error) => void): this
-  on(event: 'end' | 'close', listener: () => void): this
-  once(event: 'error', listener: (error: Error) => void): this
-  once(event: 'end' | 'close', listener: () => void): this
-  /** Ends the stream early, with an error where one is given; what it holds is freed before 'close'. */
-  destroy(error?: Error): void
-}
-
-/** A stage that takes tensor records and gives tensor records. */
-export interface TensorTransform extends NodeJS.ReadWriteStream {
-  // Node's pipeline asks for an iterator of strings or buffers here; a TensorRecord is neither.
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
-  [Symbol.asyncIterator](): NodeJS.AsyncIterator<any>
-  /** Ends the stage early, with an error where one is given; what it holds is freed before 'close'. */
-  destroy(error?: Error): void
-}
-
-/** A stage that takes tensor records and ends there. */
-export interface TensorWritable extends NodeJS.WritableStream {
-  /** Ends the stage early, with an error where one is given; what it holds is freed before 'close'. */
-  destroy(error?: Error): void
-}
 
 /**
  * Runs a hook's work and hands its result or its error to streamx's callback. A throw or a rejection inside a hook

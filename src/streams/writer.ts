@@ -15,7 +15,8 @@ import { WRITER_OPTIONS } from '../options/table.js'
 import { OutputFile } from '../files/output-file.js'
 import { outputPath } from '../files/output-place.js'
 import { toPath } from '../files/path.js'
-import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done, type TensorWritable } from './streamx.js'
+import { writableFace, type TensorWritable } from './face.js'
+import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done } from './streamx.js'
 import { WriteWindow } from '../files/write-window.js'
 
 export interface WriterOptions {
@@ -52,12 +53,12 @@ interface Arrival {
  *   records that make no file, `APR_BAD_INDEX`, `APR_LIMIT`, and the file system's own errors
  */
 export function aprWriter(path: string | URL, options: WriterOptions = {}): TensorWritable {
-  return new AprWriter(toPath('the output', path), undefined, checkOptions(options, WRITER_OPTIONS))
+  return writableFace(new AprWriter(toPath('the output', path), undefined, checkOptions(options, WRITER_OPTIONS)))
 }
 
 /** Writes to an output that is open already; what it holds from an earlier run counts as arrived. */
 export function writeOpened(output: OutputFile, options: WriterOptions = {}): TensorWritable {
-  return new AprWriter(output.path, output, takeOptions(options, WRITER_OPTIONS))
+  return writableFace(new AprWriter(output.path, output, takeOptions(options, WRITER_OPTIONS)))
 }
 
 class AprWriter extends Writable {

@@ -1,7 +1,7 @@
 export { AprError, type AprErrorCode, type AprErrorJson, type ErrorPlace } from './model/errors.js'
 export type { AprModel, FileIdentity, TensorInfo, TensorRecord } from './model/tensor.js'
 export type { DType } from './model/dtypes.js'
-export { openFile, type ByteSource } from './files/byte-source.js'
+export { openFile, type ByteSource, type OpenFile } from './files/byte-source.js'
 export { aprReader, type ReaderOptions } from './streams/reader.js'
 export { q4k } from './streams/q4k.js'
 export type { Q4KOptions } from './streams/quantize-model.js'

@@ -20,14 +20,28 @@ export interface ByteSource {
   read(target: Uint8Array, position: number): Promise<void>
   /** Fails when the input is no longer what it was when it was opened. Called once, after the last read. */
   checkUnchanged?(): Promise<void>
-  /** Frees what the source holds. Called once, when no read is under way. */
+  /** Frees what the source holds. Called once, whatever happens, when no read is under way. */
   close(): Promise<void>
+}
+
+/** A local file that is open. What opened it and gave it to nobody closes it: `await using` does. */
+export interface OpenFile extends ByteSource {
+  [Symbol.asyncDispose](): Promise<void>
 }
 
 /** Opens a path or a `file:` URL; a ByteSource is taken as it is. */
 export async function openSource(input: string | URL | FilePath | ByteSource): Promise<ByteSource> {
   const source = checkSource(input)
   return isFilePath(source) ? await openPath(source) : source
+}
+
+/** Closes a source whose job is refused before it has begun. Why it is refused counts, not what closing says. */
+export async function closeUnused(source: unknown): Promise<void> {
+  try {
+    await (source as Partial<ByteSource> | null | undefined)?.close?.()
+  } catch {
+    // As above.
+  }
 }
 
 /**
@@ -57,11 +71,11 @@ export function isByteSource(source: unknown): source is ByteSource {
  * @throws the file system's own errors (`ENOENT`, `EACCES`, ...), `EISDIR` for a directory
  * @throws AprError `APR_UNSUPPORTED` for a pipe, socket or device
  */
-export async function openFile(input: string | URL): Promise<ByteSource> {
+export async function openFile(input: string | URL): Promise<OpenFile> {
   return await openPath(fixPath('the input', input))
 }
 
-async function openPath({ given: path, absolute }: FilePath): Promise<ByteSource> {
+async function openPath({ given: path, absolute }: FilePath): Promise<OpenFile> {
   const asGiven = (error: unknown): never => {
     throw naming(path, error, absolute)
   }
@@ -92,6 +106,7 @@ async function openPath({ given: path, absolute }: FilePath): Promise<ByteSource
           throw changed(path, 'the same file', 'another one in its place')
       },
       close: () => file.close().catch(asGiven),
+      [Symbol.asyncDispose]: () => file.close().catch(asGiven),
     }
   } catch (error) {
     await file.close()

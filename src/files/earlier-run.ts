@@ -1,7 +1,7 @@
 /** What an earlier run has left of an output: whether it can be gone on with, and if not, why. */
 import fs from 'fs-extra'
 import { crc32 } from '../checksum/crc32.js'
-import { AprError } from '../model/errors.js'
+import { AprError, checkNotAborted } from '../model/errors.js'
 import { parseJournal, type JournalEntry } from './journal.js'
 import type { OutputOptions } from './output-file.js'
 import { CHUNK_BYTES, PositionedFile } from './positioned-file.js'
@@ -92,7 +92,7 @@ async function findDamaged(
   for (const [index, entry] of entries.entries()) {
     let found = 0
     for (let done = 0; done < entry.size; done += chunk.length) {
-      signal?.throwIfAborted()
+      checkNotAborted(signal)
       const part = chunk.subarray(0, Math.min(chunk.length, entry.size - done))
       found = crc32(part.subarray(0, await partial.read(part, entry.position + done)), found)
       bytes += part.length

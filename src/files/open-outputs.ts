@@ -3,6 +3,7 @@
  * process that exits leaves nothing of them.
  */
 import fs from 'fs-extra'
+import { checkNotAborted } from '../model/errors.js'
 import { busy, type Lock } from './lock.js'
 import { movedPath, partialPath } from './output-place.js'
 
@@ -36,7 +37,7 @@ export class OpenOutput {
       if (!other.#isEnding && other.#signal?.aborted !== true) throw busy(path, 'another job of this process is')
       await other.#gone
     }
-    signal?.throwIfAborted()
+    checkNotAborted(signal)
     const output = new OpenOutput(path, signal)
     if (outputs.size === 0) process.on('exit', removeAll)
     outputs.set(path, output)

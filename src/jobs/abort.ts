@@ -1,16 +1,6 @@
-/** How a signal ends work. */
+/** An input whose reads a signal can end. */
 import type { ByteSource } from '../files/byte-source.js'
-
-/** What work rejects with that a signal ended: named and coded as Node's own, with the signal's reason as its cause. */
-export function abortError(signal: AbortSignal): Error {
-  const error = new Error('The operation was aborted', { cause: signal.reason })
-  return Object.assign(error, { name: 'AbortError', code: 'ABORT_ERR' })
-}
-
-/** @throws an `AbortError` where the signal is aborted */
-export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw abortError(signal)
-}
+import { abortError, checkNotAborted } from '../model/errors.js'
 
 /**
  * The same source, whose reads fail with an `AbortError` as soon as the signal is aborted, also those that are under
@@ -27,7 +17,7 @@ export function abortableSource(source: ByteSource, signal: AbortSignal): ByteSo
   return {
     ...{ name, size, ...(version !== undefined && { version }), ...(identity && { identity }) },
     async read(target, position) {
-      throwIfAborted(signal)
+      checkNotAborted(signal)
       const read = Promise.resolve(source.read(target, position))
       await new Promise<void>((done, fail) => {
         reads.set(read, fail)
@@ -37,9 +27,9 @@ export function abortableSource(source: ByteSource, signal: AbortSignal): ByteSo
       })
     },
     async checkUnchanged() {
-      throwIfAborted(signal)
+      checkNotAborted(signal)
       await source.checkUnchanged?.()
-      throwIfAborted(signal)
+      checkNotAborted(signal)
     },
     async close() {
       signal.removeEventListener('abort', failReads)

@@ -1,7 +1,8 @@
-/** How the functions that only read open their input: with options checked, and a signal that can end the work. */
-import { isByteSource, openSource, type ByteSource } from '../files/byte-source.js'
+/** How a job opens its input: with its options checked, and a signal that can end the work. */
+import { closeUnused, openSource, type ByteSource } from '../files/byte-source.js'
 import { checkOptions, type Checked, type OptionTable } from '../options/check.js'
-import { abortableSource, throwIfAborted } from './abort.js'
+import { checkNotAborted } from '../model/errors.js'
+import { abortableSource } from './abort.js'
 
 /** Options of `inspect` and `verify`. */
 export interface ReadOptions {
@@ -20,16 +21,16 @@ export async function openToRead<T extends ReadOptions, Table extends OptionTabl
   table: Table,
   checkTogether: (options: Checked<T, Table>) => void = () => undefined,
 ): Promise<{ source: ByteSource; options: Checked<T, Table> }> {
-  let source = isByteSource(input) ? input : undefined
+  let source: ByteSource | undefined
   try {
     const checked = checkOptions(options, table)
     checkTogether(checked)
     const { signal } = checked as ReadOptions
-    throwIfAborted(signal)
-    source ??= await openSource(input)
+    checkNotAborted(signal)
+    source = await openSource(input)
     return { source: signal ? abortableSource(source, signal) : source, options: checked }
   } catch (error) {
-    await source?.close()
+    await closeUnused(source ?? input)
     throw error
   }
 }

@@ -2,13 +2,14 @@ import { createHash } from 'node:crypto'
 import { dirname } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { AprError } from '../model/errors.js'
+import { abortError, AprError } from '../model/errors.js'
 import { turn } from '../streams/event-loop.js'
 import { encodeHead } from '../formats/apr/layout.js'
 import { checkMode, peakMemoryBytes, type ModeOptions } from './mode.js'
 import { freeBytes, planJob, type JobSummary, type Plan } from './plan.js'
+import { openToRead } from './input.js'
 import type { ByteSource } from '../files/byte-source.js'
-import { checkOptions, type Checked } from '../options/check.js'
+import type { Checked } from '../options/check.js'
 import { QUANTIZE_OPTIONS } from '../options/table.js'
 import { quantizeStage } from '../streams/q4k.js'
 import { quantizeModel, type Q4KOptions } from '../streams/quantize-model.js'
@@ -73,7 +74,7 @@ export interface QuantizeReport extends JobSummary {
  * Quantizes a file to a file: the pipeline of reader, q4k and writer in one call, with a report. The output appears
  * whole or not at all, and the promise settles when everything is closed.
  *
- * @param input a path, a `file:` URL, or a ByteSource, which is closed at the end
+ * @param input a path, a `file:` URL, or a ByteSource, which is closed once, whatever happens
  * @param output a path, or a `file:` URL
  * @throws AprError `APR_BAD_OPTION`, `APR_STRICT`, `APR_NO_SPACE`, and the errors of the three stages
  * @throws an `AbortError` when `signal` ends the job
@@ -92,13 +93,14 @@ async function runJob(
   options: QuantizeOptions,
 ): Promise<QuantizeReport> {
   const started = performance.now()
-  const path = toPath('the output', output)
-  const place = { given: path, absolute: outputPath(path) }
-  const checked = checkOptions(options, QUANTIZE_OPTIONS)
-  checkMode(checked)
-  checked.signal?.throwIfAborted()
+  let place = { given: '', absolute: '' }
+  const { source, options: checked } = await openToRead(input, options, QUANTIZE_OPTIONS, (found) => {
+    checkMode(found)
+    const given = toPath('the output', output)
+    place = { given, absolute: outputPath(given) }
+  })
 
-  const opened = await openInput(input)
+  const opened = await openInput(source)
   let job: Job
   try {
     job = await prepare(opened, place, checked)
@@ -121,7 +123,7 @@ async function runJob(
   const summary = { inputBytes, outputBytes, ratio, tensors, quantized, kept, reasons, mode, warnings }
   return {
     input: name,
-    output: path,
+    output: place.given,
     ...summary,
     resumedTensors: job.target.resumed.size,
     restartReason: job.target.restartReason,
@@ -217,6 +219,9 @@ async function run(
   const closed = stages.map((stage) => new Promise<void>((done) => stage.once('close', done)))
   try {
     await pipeline(stages as unknown as NodeJS.ReadWriteStream[], { ...(signal && { signal }) })
+  } catch (error) {
+    // Not every version of Node adds the reason.
+    throw signal?.aborted === true && (error as Error).name === 'AbortError' ? abortError(signal) : error
   } finally {
     await Promise.all(closed)
   }

@@ -1,10 +1,9 @@
-import { AprError } from '../model/errors.js'
+import { AprError, checkNotAborted } from '../model/errors.js'
 import type { ByteSource } from '../files/byte-source.js'
 import { release } from '../streams/buffers.js'
 import { openInput } from '../formats/apr/open.js'
 import { READ_OPTIONS } from '../options/table.js'
 import { readOpened } from '../streams/reader.js'
-import { throwIfAborted } from './abort.js'
 import { openToRead, type ReadOptions } from './input.js'
 
 export interface Verification {
@@ -45,7 +44,7 @@ export async function verify(input: string | URL | ByteSource, options: ReadOpti
     for await (const { offset, data, size } of readOpened(open)) {
       if (offset + data.length === size) found.verified++
       release(data)
-      throwIfAborted(signal)
+      checkNotAborted(signal)
     }
     return { ...found, ok: true, footer: hasFooter ? 'good' : 'none', error: undefined }
   } catch (error) {

@@ -95,6 +95,17 @@ function placeOf({ file, tensor, element, value, offset }: AprError): ErrorPlace
   return Object.fromEntries(parts.filter((part) => part[1] !== undefined))
 }
 
+/** What a job rejects with that its signal has ended: Node's own kind, the signal's reason as its cause. */
+export function abortError(signal: AbortSignal): Error {
+  const error = new Error('The operation was aborted', { cause: signal.reason as unknown })
+  return Object.assign(error, { name: 'AbortError', code: 'ABORT_ERR' })
+}
+
+/** @throws an `AbortError` when the signal is aborted */
+export function checkNotAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw abortError(signal)
+}
+
 /** Runs `work`; an AprError that it throws gets `place` added. */
 export function located<T>(place: ErrorPlace, work: () => T): T {
   try {

@@ -6,9 +6,16 @@
  * with `subarray`, is not, and is left alone. Taking a record's buffer detaches the view that the record has: a stage that
  * kept it, or passed it on twice, finds it empty, never filled with other bytes.
  */
+import { AprError } from '../model/errors.js'
+import type { TensorRecord } from '../model/tensor.js'
 
-/** The pool that each view was taken from. */
-const owners = new WeakMap<Uint8Array, BufferPool>()
+/** Data of a record that shares its memory with others, or has it for itself: made here, and passed on once. */
+const LENT = Symbol('lent')
+/** The same, when a consumer has had it. */
+const SPENT = Symbol('spent')
+
+/** The pool that each view was taken from; without one, whether its record has had its consumer. */
+const owners = new WeakMap<Uint8Array, BufferPool | typeof LENT | typeof SPENT>()
 
 /** Buffers come in powers of two from here on, plus room for the padding behind a tensor. */
 const MIN_CLASS_BYTES = 64 * 1024
@@ -50,7 +57,10 @@ export class BufferPool {
     const capacity = view.buffer.byteLength
     while (this.#freeBytes + capacity > this.#maxFreeBytes) {
       const oldest = this.#free.shift()
-      if (oldest === undefined) return
+      if (oldest === undefined) {
+        moveBuffer(view)
+        return
+      }
       this.#freeBytes -= oldest.byteLength
     }
     this.#free.push(moveBuffer(view))
@@ -61,11 +71,38 @@ export class BufferPool {
 /**
  * Takes over the memory of a record that has reached its consumer. A pool's buffer is moved to a view of its own, and
  * the record's is empty from here on; other data is taken as it is.
+ * @throws AprError `APR_BAD_RECORD` when another consumer has it
  */
-export function takeOver(view: Uint8Array): Uint8Array {
+export function takeOver(record: TensorRecord): Uint8Array {
+  checkNotSpent(record)
+  const { data: view } = record
   const { length } = view
   const pool = disown(view)
-  return pool ? pool.adopt(moveBuffer(view), length) : view
+  if (pool) return pool.adopt(moveBuffer(view), length)
+  spend(view)
+  return view
+}
+
+/** Marks data that no pool has as made by a stage of this package: its record has one consumer. */
+export function lend(view: Uint8Array): Uint8Array {
+  if (!owners.has(view)) owners.set(view, LENT)
+  return view
+}
+
+/**
+ * Checks that no consumer has had a record's data: what the reader and q4k make is passed on once, small records as
+ * well as those whose buffers are used again. Data that a user's stage made is that stage's to pass on as it likes.
+ * @throws AprError `APR_BAD_RECORD`
+ */
+export function checkNotSpent({ name, size, data }: TensorRecord): void {
+  if (size === 0 || (data.length > 0 && owners.get(data) !== SPENT)) return
+  const what =
+    'expected a record with bytes, found one whose data is gone: a record passed on twice needs a copy (data.slice())'
+  throw new AprError('APR_BAD_RECORD', what, { tensor: name })
+}
+
+function spend(view: Uint8Array): void {
+  if (owners.get(view) === LENT) owners.set(view, SPENT)
 }
 
 /**
@@ -74,12 +111,14 @@ export function takeOver(view: Uint8Array): Uint8Array {
  */
 export function disown(view: Uint8Array): BufferPool | undefined {
   const pool = owners.get(view)
+  if (!(pool instanceof BufferPool)) return undefined
   owners.delete(view)
   return pool
 }
 
 /** Gives a buffer back to its pool, if it has one. */
 export function release(view: Uint8Array): void {
+  spend(view)
   disown(view)?.put(view)
 }
 

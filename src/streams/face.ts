@@ -11,9 +11,11 @@ import type { TensorRecord } from '../model/tensor.js'
 type Records = NodeJS.AsyncIterator<TensorRecord>
 type Done = (error?: Error | null) => void
 
-/** Streams of tensor records: Node's own, in object mode. */
+/** A stream of tensor records: a Readable of Node's, in object mode. */
 export interface TensorReadable extends Readable {
   [Symbol.asyncIterator](): Records
+  // Node's types of `finished` and others ask for a stream of strings or buffers: the compiler takes this overload for it.
+  [Symbol.asyncIterator]<T extends TensorRecord>(): NodeJS.AsyncIterator<T>
   iterator(options?: { destroyOnReturn?: boolean }): Records
 }
 
@@ -62,7 +64,7 @@ class ReadableFace extends Readable {
   }
 
   override [Symbol.asyncIterator](): Records {
-    return this.#outlet.isSpent ? refused() : closing(this, super[Symbol.asyncIterator]())
+    return this.#outlet.isSpent ? refused() : closing(this, super[Symbol.asyncIterator]() as Records)
   }
 }
 
@@ -109,7 +111,7 @@ class TransformFace extends Duplex {
   }
 
   override [Symbol.asyncIterator](): Records {
-    return this.#outlet.isSpent ? refused() : closing(this, super[Symbol.asyncIterator]())
+    return this.#outlet.isSpent ? refused() : closing(this, super[Symbol.asyncIterator]() as Records)
   }
 }
 
@@ -270,9 +272,8 @@ function closing(face: Readable, records: Records): Records {
 }
 
 /** What iterates over a stage that is spent. */
-// eslint-disable-next-line @typescript-eslint/require-await
 async function* refused(): AsyncGenerator<never> {
-  throw reused()
+  yield await Promise.reject(reused())
 }
 
 function reused(): AprError {

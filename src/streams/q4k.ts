@@ -3,7 +3,7 @@ import { AprError } from '../model/errors.js'
 import { decide } from '../quant/policy.js'
 import { blockElement, type AprModel, type TensorInfo, type TensorRecord } from '../model/tensor.js'
 import { resultBytes, type TaskResult } from '../quant/task.js'
-import { release, takeOver } from './buffers.js'
+import { lend, release, takeOver } from './buffers.js'
 import { isSameTensor } from './arrived-tensors.js'
 import { Intake, oncePerModel } from './changed-model.js'
 import { Executor } from './executor.js'
@@ -129,7 +129,7 @@ class Q4KStage extends Transform {
     if (to.dtype === record.dtype) {
       return [{ record: Promise.resolve({ ...record, model }), bytes: record.data.length }]
     }
-    const data = takeOver(record.data)
+    const data = takeOver(record)
     const runs = this.#runs.of(record, data, to)
     // A run that is alone in the record's memory takes it with it. Others share it, and it is free when they are done.
     const isAlone = runs.length === 1 && runs[0]?.run.data.buffer === data.buffer
@@ -152,7 +152,7 @@ function toRecord(
   { first, firstBlock, offset }: RecordRun,
   model: AprModel,
 ): TensorRecord {
-  if ('data' in result) return { ...to, offset, data: result.data, model }
+  if ('data' in result) return { ...to, offset, data: lend(result.data), model }
   const tensor = record.name
   if ('hugeBlock' in result) {
     const element = blockElement(record.shape, firstBlock + result.hugeBlock)

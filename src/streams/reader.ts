@@ -4,12 +4,12 @@ import { crc32 } from '../checksum/crc32.js'
 import { AprError } from '../model/errors.js'
 import { turn } from './event-loop.js'
 import { ALIGNMENT, FOOTER_BYTES, hex } from '../formats/apr/header.js'
-import { checkSource, type ByteSource } from '../files/byte-source.js'
-import type { FilePath } from '../files/path.js'
+import { checkSource, closeUnused, type ByteSource } from '../files/byte-source.js'
+import { isFilePath, type FilePath } from '../files/path.js'
 import { nonFiniteScale } from '../quant/scales.js'
 import { DTYPES } from '../model/dtypes.js'
 import { blockElement, tensorBytes, type TensorInfo, type TensorRecord } from '../model/tensor.js'
-import { BufferPool, disown } from './buffers.js'
+import { BufferPool, disown, lend } from './buffers.js'
 import { openInput, type OpenInput } from '../formats/apr/open.js'
 import { checkOptions, takeOptions, type Checked } from '../options/check.js'
 import { READER_OPTIONS } from '../options/table.js'
@@ -49,13 +49,19 @@ interface PendingRead {
  * the CRC-32 at the file's end, where there is one, must be that of the file. A stream that ends without an error has
  * delivered exactly what the file's writer wrote.
  *
- * @param source a path, a `file:` URL, or a ByteSource, which is closed at the end of the stream
+ * @param source a path, a `file:` URL, or a ByteSource, which is closed once, whatever happens: also where the options are
+ *   refused
  * @throws AprError `APR_BAD_OPTION` at once; as the stream's error every code that the file's content can cause, and
  *   the file system's own errors
  */
 export function aprReader(source: string | URL | ByteSource, options: ReaderOptions = {}): TensorReadable {
-  const checked = checkOptions(options, READER_OPTIONS)
-  return readableFace(new AprReader(checkSource(source), undefined, checked))
+  try {
+    const checked = checkOptions(options, READER_OPTIONS)
+    return readableFace(new AprReader(checkSource(source), undefined, checked))
+  } catch (error) {
+    void closeUnused(source)
+    throw error
+  }
 }
 
 /** Reads on where `openInput` has ended, and closes the source. An opened input is read once. */
@@ -87,7 +93,13 @@ class AprReader extends Readable {
 
   override _open(done: Done): void {
     bridge(async () => {
-      this.#input ??= await openInput(this.#source)
+      try {
+        this.#input ??= await openInput(this.#source)
+      } catch (error) {
+        // What could not be opened is closed.
+        this.#isClosed = true
+        throw error
+      }
       this.#planned = planReads(this.#input.open, this.#recordBytes)
     }, done)
   }
@@ -152,7 +164,7 @@ class AprReader extends Readable {
     return read.pieces.map(({ section, offset, start, size, padding }): TensorRecord => {
       const end = start + size
       checkZero(bytes.subarray(end, end + padding), read.position + end, source.name)
-      const data = isAlone && pool ? pool.adopt(bytes.buffer as ArrayBuffer, size) : bytes.subarray(start, end)
+      const data = isAlone && pool ? pool.adopt(bytes.buffer as ArrayBuffer, size) : lend(bytes.subarray(start, end))
       section.crc = crc32(data, section.crc)
       checkScales(section.tensor, data, offset, source.name)
       return { ...section.tensor, offset, data, model }
@@ -192,7 +204,8 @@ class AprReader extends Readable {
   async #close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
-    await this.#input?.source.close()
+    const source = this.#input?.source ?? this.#source
+    if (!isFilePath(source)) await source.close()
   }
 
   async #checkGap(start: number, size: number): Promise<void> {

@@ -2,6 +2,7 @@
 import { DTYPES, isDType } from '../model/dtypes.js'
 import { AprError, printable } from '../model/errors.js'
 import type { TensorRecord } from '../model/tensor.js'
+import { checkNotSpent } from './buffers.js'
 
 /**
  * Runs a hook's work and hands its result or its error to streamx's callback. A throw or a rejection inside a hook
@@ -38,16 +39,12 @@ export function checkIsRecord(value: unknown): TensorRecord {
       `expected a tensor record (name, dtype, shape, size, offset, data, model), found ${describeValue(value)}`,
     )
   }
-  const { name, dtype, size, data } = record as TensorRecord
+  const { name, dtype } = record as TensorRecord
   if (!isDType(dtype)) {
     const what = `expected a dtype among ${Object.keys(DTYPES).join(', ')}, found ${printable(dtype)}`
     throw new AprError('APR_BAD_RECORD', what, { tensor: name })
   }
-  if (data.length === 0 && size > 0) {
-    const what =
-      'expected a record with bytes, found one whose data is gone: a record passed on twice needs a copy (data.slice())'
-    throw new AprError('APR_BAD_RECORD', what, { tensor: name })
-  }
+  checkNotSpent(record as TensorRecord)
   return record as TensorRecord
 }
 

@@ -1,7 +1,7 @@
 /** The other way to write a file: all records are there, and it is written from front to back. */
 import { Writable } from 'node:stream'
 import { crc32 } from '../checksum/crc32.js'
-import { AprError } from '../model/errors.js'
+import { AprError, checkNotAborted } from '../model/errors.js'
 import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
 import { encodeHead, layoutModel } from '../formats/apr/layout.js'
 import type { TensorRecord } from '../model/tensor.js'
@@ -50,7 +50,7 @@ export async function writeWhole(
   let position = head.length
   let crc = crc32(head)
   const append = async (bytes: Uint8Array): Promise<void> => {
-    signal?.throwIfAborted()
+    checkNotAborted(signal)
     crc = crc32(bytes, crc)
     await output.write(bytes, position)
     position += bytes.length
@@ -64,5 +64,5 @@ export async function writeWhole(
   }
   const footer = new Uint8Array(FOOTER_BYTES)
   new DataView(footer.buffer).setUint32(0, crc, true)
-  await output.commit(head, HEADER_BYTES, footer, layout.fileSize, () => signal?.throwIfAborted())
+  await output.commit(head, HEADER_BYTES, footer, layout.fileSize, () => checkNotAborted(signal))
 }

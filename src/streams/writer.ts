@@ -117,7 +117,7 @@ class AprWriter extends Writable {
     if (record.offset === 0) this.#arrived.add(record, record.model.tensors)
     const arrival = this.#arrivals.get(record.name) ?? this.#begin(record)
     checkRecord(record, arrival)
-    const data = takeOver(record.data)
+    const data = takeOver(record)
     const position = arrival.position + arrival.received
     arrival.crc = crc32(data, arrival.crc)
     arrival.received += data.length

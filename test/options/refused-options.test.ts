@@ -36,7 +36,7 @@ const BAD_VALUES: Readonly<Record<string, readonly unknown[]>> = {
   highWaterMark: [0, ...BAD_NUMBERS],
   threads: [0, ...BAD_NUMBERS],
   threshold: BAD_NUMBERS,
-  ...{ overwrite: BAD_BOOLEANS, spaceCheck: BAD_BOOLEANS, resume: BAD_BOOLEANS },
+  ...{ overwrite: BAD_BOOLEANS, spaceCheck: BAD_BOOLEANS, resume: BAD_BOOLEANS, strict: BAD_BOOLEANS },
   ...{ fit: BAD_WORDS, kept: BAD_WORDS, mode: BAD_WORDS },
   ...{ select: BAD_FUNCTIONS, onProgress: BAD_FUNCTIONS },
   signal: BAD_SIGNALS,
@@ -45,7 +45,7 @@ const BAD_VALUES: Readonly<Record<string, readonly unknown[]>> = {
 
 const JOB_OPTIONS = [
   ...['fit', 'select', 'kept', 'threads', 'recordBytes', 'overwrite', 'mode', 'threshold', 'highWaterMark'],
-  ...['spaceCheck', 'resume', 'onProgress', 'signal'],
+  ...['spaceCheck', 'resume', 'strict', 'onProgress', 'signal'],
 ]
 const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   aprReader: ['recordBytes', 'highWaterMark'],

@@ -38,6 +38,8 @@ const VECTOR_BYTES = 16
  * @param before the checksum so far, 0 at the start
  */
 export function crc32(data: Uint8Array, before = 0): number {
+  // Also the view of a buffer that was moved away has no bytes.
+  if (data.length === 0) return before
   if (data.length < MIN_FOLDED_BYTES) return shortCrc32(data, before)
   const vectors = data.length - (data.length % VECTOR_BYTES)
   return shortCrc32(data.subarray(vectors), foldedCrc32(data.subarray(0, vectors), before))

@@ -4,7 +4,8 @@ import { abortError, checkNotAborted } from '../model/errors.js'
 
 /**
  * The same source, whose reads fail with an `AbortError` as soon as the signal is aborted, also those that are under
- * way. The source itself is closed when these are done. Nobody waits for that then: a read that hangs holds up nothing.
+ * way. The source itself is closed when these are done. Unless it is a local file, nobody waits for that then: a read that
+ * hangs holds up nothing.
  */
 export function abortableSource(source: ByteSource, signal: AbortSignal): ByteSource {
   /** Reads of the source that are under way, and how to fail who waits for them. */
@@ -34,7 +35,8 @@ export function abortableSource(source: ByteSource, signal: AbortSignal): ByteSo
     async close() {
       signal.removeEventListener('abort', failReads)
       const closed = Promise.allSettled(reads.keys()).then(() => source.close())
-      if (reads.size === 0 || !signal.aborted) await closed
+      // Reads of a local file end by themselves.
+      if (reads.size === 0 || !signal.aborted || source.identity) await closed
       else closed.catch(() => undefined)
     },
   }

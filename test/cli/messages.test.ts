@@ -50,7 +50,7 @@ void test('a JSON error of the file system names the file and the call', async (
   for (const command of ['quantize', 'inspect', 'verify']) {
     const { code, stdout } = await cli([command, missing, '--json'])
     t.equal(code, 1)
-    t.match(JSON.parse(stdout), { error: { code: 'ENOENT', file: missing, syscall: 'open' } })
+    t.match(JSON.parse(stdout), { error: { code: 'ENOENT', file: missing, syscall: 'stat' } })
   }
 })
 

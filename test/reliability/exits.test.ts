@@ -61,9 +61,10 @@ const PROGRAMS: Record<string, string> = {
     await quantize(input, output, { ...OPTIONS, mode: 'memory', onProgress: ({ tensors }) => tensors > 5 && process.exit(7) })`,
   'in the middle of two jobs': `
     const other = output.replace('out.apr', 'other.apr')
-    const areOpen = () => [output, other].every((path) => fs.existsSync(path + '.partial'))
-    const onProgress = () => areOpen() && setImmediate(() => process.exit(7))
-    await Promise.all([output, other].map((path) => quantize(input, path, { ...OPTIONS, mode: 'stream', onProgress })))`,
+    const open = new Set()
+    const onProgress = (path) => () => open.add(path).size === 2 && setImmediate(() => process.exit(7))
+    const job = (path) => quantize(input, path, { ...OPTIONS, mode: 'stream', onProgress: onProgress(path) })
+    await Promise.all([output, other].map(job))`,
   'when nothing is left to wait for': `
     process.exitCode = 7
     async function* stall(records) {

@@ -122,7 +122,7 @@ void test('what a stage was not given before its results were taken counts as it
   const output = join(t.testdir({}), 'out.apr')
   const stage = q4k()
   for await (const record of aprReader(new MemorySource(MODEL))) {
-    stage.write(record as never)
+    stage.write(record)
     break
   }
   const [record] = (await once(stage, 'data')) as [never]

@@ -19,6 +19,25 @@ export default tseslint.config(
     },
   },
   {
+    // The rooms that are to run in a browser: what they need of the platform comes in from above.
+    files: ['src/{model,wasm,checksum,quant,formats}/**/*.ts'],
+    rules: {
+      'no-restricted-imports': ['error', { patterns: [{ regex: '^[^.]', message: 'No module but our own here.' }] }],
+      'no-restricted-globals': ['error', 'Buffer', 'process', 'setImmediate'],
+    },
+  },
+  {
+    // One place knows every format; whoever else wants one asks there.
+    files: ['src/**/*.ts'],
+    ignores: ['src/formats/**'],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        { patterns: [{ regex: 'formats/[a-z]+/', message: 'Ask formats.ts for the format.' }] },
+      ],
+    },
+  },
+  {
     files: ['**/*.ts'],
     extends: [...tseslint.configs.strictTypeChecked],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },

@@ -3,7 +3,7 @@ import { randomFillSync } from 'node:crypto'
 import { crc32 as zlibCrc32 } from 'node:zlib'
 import { crc32 } from '../dist/checksum/crc32.js'
 import { crc32Wasm } from '../dist/checksum/crc32-wasm.js'
-import { compileModule, instantiate } from '../dist/wasm.js'
+import { compileModule, instantiate } from '../dist/wasm/module.js'
 import { interleave } from './lib/interleave.js'
 
 const BYTES = 256 * 2 ** 20

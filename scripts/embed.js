@@ -20,16 +20,16 @@ write('checksum/crc32-wasm.js', 'crc32Wasm', readFileSync(join(dist, 'checksum/c
 
 // CommonJS: what a Worker takes as text is a script.
 const worker = buildSync({
-  entryPoints: [join(dist, 'streams/worker.js')],
+  entryPoints: [join(dist, 'threads/worker.js')],
   bundle: true,
   platform: 'node',
   target: 'node20',
   format: 'cjs',
   write: false,
 })
-write('streams/worker-source.js', 'workerSource', worker.outputFiles[0].text)
+write('threads/worker-source.js', 'workerSource', worker.outputFiles[0].text)
 
 // Nothing reads these any more.
 for (const path of readdirSync(dist, { recursive: true })) {
-  if (/\.wasm$|streams[\\/]worker\.(js|d\.ts)$/.test(path)) rmSync(join(dist, path))
+  if (/\.wasm$|threads[\\/]worker\.(js|d\.ts)$/.test(path)) rmSync(join(dist, path))
 }

@@ -2,7 +2,7 @@
  * CRC-32 (IEEE 802.3, as in zip, gzip and zlib) near the speed of memory, in WebAssembly: tables for short data, folding for
  * long. Two to three times as fast as zlib, see docs/performance.md.
  */
-import { compileModule, instantiate } from '../wasm.js'
+import { compileModule, instantiate } from '../wasm/module.js'
 import { multiply, powerOfX } from './combine.js'
 import { crc32Wasm } from './crc32-wasm.js'
 

@@ -1,9 +1,8 @@
 /** What the library says with the names of its options, said with the flags of the command line. */
 import { AprError, printable } from '../model/errors.js'
-import type { QuantizeFlags } from './quantize-command.js'
 
 /** Changes the message of an error of the library: an option's name, in backticks, becomes what to type. */
-export function inFlags(error: unknown, { compat }: QuantizeFlags): unknown {
+export function inFlags(error: unknown, { compat }: { compat?: 'apr' }): unknown {
   if (!(error instanceof AprError)) return error
   const words: Record<string, string> = {
     select: `--skip ${pattern(error.tensor)}`,

@@ -4,7 +4,7 @@
  */
 import type { Inspection } from '../jobs/inspect.js'
 import type { Plan } from '../jobs/plan.js'
-import type { QuantizeReport } from '../jobs/quantize.js'
+import type { QuantizeReport } from '../jobs/job.js'
 import type { Verification } from '../jobs/verify.js'
 import type { AprErrorJson } from '../model/errors.js'
 

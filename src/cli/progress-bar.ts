@@ -1,6 +1,6 @@
 import { Presets, SingleBar } from 'cli-progress'
 import { printable } from '../model/errors.js'
-import type { Progress } from '../jobs/quantize.js'
+import type { Progress } from '../jobs/job.js'
 import { bytes } from './output.js'
 
 export interface ProgressBar {

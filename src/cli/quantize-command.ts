@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8'
 import { plan, type Plan } from '../jobs/plan.js'
-import type { QuantizeOptions, QuantizeReport } from '../jobs/quantize.js'
+import type { QuantizeOptions, QuantizeReport } from '../jobs/job.js'
 import type { Fit } from '../quant/kernel.js'
 import { selectAsApr, selectByDefault, type Kept, type Reason } from '../quant/policy.js'
 import { printable } from '../model/errors.js'

@@ -3,22 +3,10 @@ import fs from 'fs-extra'
 import { crc32 } from '../checksum/crc32.js'
 import { AprError, checkNotAborted } from '../model/errors.js'
 import { parseJournal, type JournalEntry } from './journal.js'
-import type { OutputOptions } from './output-file.js'
+import type { OutputOptions } from './output-options.js'
 import { CHUNK_BYTES, PositionedFile } from './positioned-file.js'
 import { movedPath, partialPath, statOrUndefined } from './output-place.js'
 import { PRIVATE_MODE } from './permissions.js'
-
-/** How far a phase of a job is. Within a phase, bytes and tensors never become fewer. */
-export interface PhaseProgress {
-  /** Bytes of tensor data that are done, and in all. */
-  readonly bytes: number
-  readonly totalBytes: number
-  /** Tensors that are done in full, and in all. */
-  readonly tensors: number
-  readonly totalTensors: number
-  /** The tensor that was worked on last. */
-  readonly tensor: string
-}
 
 /** What a run starts from. */
 export interface Start {

@@ -2,8 +2,8 @@
  * The journal of a partial file: which job it is of, and which tensors are in it, each with its place and CRC-32. A
  * later run of the same job proves them by reading them back, and goes on.
  */
-import { publish } from '../diagnostics.js'
-import { unlock, type Lock } from './lock.js'
+import { publish } from './diagnostics.js'
+import { unlock, type Lock } from './lock/lock.js'
 import { journalPath } from './output-place.js'
 
 /** A tensor that is in the partial file in full. */

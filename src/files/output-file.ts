@@ -6,11 +6,11 @@
 import { dirname } from 'node:path'
 import fs from 'fs-extra'
 import { AprError } from '../model/errors.js'
-import type { FileIdentity } from '../model/tensor.js'
-import { openPartial, type PhaseProgress, type Start } from './earlier-run.js'
-import { checkLock, holdsLock, lock } from './lock.js'
+import { openPartial, type Start } from './earlier-run.js'
+import type { OutputOptions } from './output-options.js'
+import { checkLock, holdsLock, lock } from './lock/lock.js'
 import { Journal, type JournalEntry } from './journal.js'
-import { OpenOutput } from './open-outputs.js'
+import { OpenOutput } from './lock/open-outputs.js'
 import {
   checkPlace,
   exists,
@@ -24,24 +24,6 @@ import {
 } from './output-place.js'
 import { permitAs, permitNew, PRIVATE_MODE } from './permissions.js'
 import { CHUNK_BYTES, PositionedFile } from './positioned-file.js'
-
-export interface OutputOptions {
-  /** Replace an existing file. */
-  readonly overwrite: boolean
-  /** Names the job: all that must be the same for another run to go on with its partial file. */
-  readonly job?: string | undefined
-  /** Go on from the partial file of an earlier run of the same job, and keep it when this run fails. */
-  readonly resume?: boolean | undefined
-  /** The input: an output that is the same file is refused, and a new one is for no more eyes. */
-  readonly origin?: FileIdentity | undefined
-  /**
-   * Aborted when the output will be discarded: another job of this process then waits for that. It ends the proof of
-   * what an earlier run has left, which reads all of it.
-   */
-  readonly signal?: AbortSignal | undefined
-  /** Told how far that proof is. */
-  readonly onCheck?: ((done: PhaseProgress) => void) | undefined
-}
 
 /** How file systems without hard links say so. */
 const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']

@@ -3,9 +3,9 @@ import type { BigIntStats } from 'node:fs'
 import { basename, dirname, join, sep } from 'node:path'
 import fs from 'fs-extra'
 import { AprError } from '../model/errors.js'
-import { checkRegularFile, isDirectoryError } from './byte-source.js'
+import { checkRegularFile, isDirectoryError } from './open-source.js'
 import { absolutePath } from './path.js'
-import type { FileIdentity } from '../model/tensor.js'
+import type { FileIdentity } from '../model/model.js'
 import { PositionedFile } from './positioned-file.js'
 
 /**

@@ -2,7 +2,6 @@
  * Writes that are under way: several at a time, bounded in bytes. Small ones that stand side by side are gathered, so
  * that a model of many small tensors does not cost a system call each.
  */
-import { release } from '../streams/buffers.js'
 import type { OutputFile } from './output-file.js'
 
 /** Up to this size bytes are gathered: below it a write costs more than the copy. */
@@ -29,19 +28,19 @@ export class WriteWindow {
   }
 
   /**
-   * Takes bytes, and gives their memory back when they are no longer needed; resolves when the next may come, which is
-   * before they are written.
-   * @param written called when they are
+   * Takes bytes; resolves when the next may come, which is before they are written.
+   * @param released called when their memory is no longer needed
+   * @param written called when they are written
    * @throws the error of an earlier write
    */
-  async write(bytes: Uint8Array, position: number, written: () => void): Promise<void> {
+  async write(bytes: Uint8Array, position: number, released: () => void, written: () => void): Promise<void> {
     this.#check()
     if (bytes.length <= SMALL_BYTES) {
       this.#gather(bytes, position)
       this.#gatheredCallbacks.push(written)
-      release(bytes)
+      released()
     } else {
-      this.#start(bytes, position, [() => release(bytes), written])
+      this.#start(bytes, position, [released, written])
     }
     while (this.#pendingBytes > this.#highWaterMark) {
       await Promise.race(this.#pending)

@@ -1,5 +1,5 @@
 /** An input whose reads a signal can end. */
-import type { ByteSource } from '../files/byte-source.js'
+import type { ByteSource } from '../model/byte-source.js'
 import { abortError, checkNotAborted } from '../model/errors.js'
 
 /**

@@ -1,5 +1,6 @@
 /** How a job opens its input: with its options checked, and a signal that can end the work. */
-import { closeUnused, openSource, type ByteSource } from '../files/byte-source.js'
+import { closeUnused, openSource } from '../files/open-source.js'
+import type { ByteSource } from '../model/byte-source.js'
 import { checkOptions, type Checked, type OptionTable } from '../options/check.js'
 import { checkNotAborted } from '../model/errors.js'
 import { abortableSource } from './abort.js'

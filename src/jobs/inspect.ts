@@ -1,6 +1,6 @@
-import { FLAGS, flagNames } from '../formats/apr/header.js'
-import type { ByteSource } from '../files/byte-source.js'
-import { openInput } from '../formats/apr/open.js'
+import type { FileDescription } from '../formats/format.js'
+import type { ByteSource } from '../model/byte-source.js'
+import { openInput } from '../streams/open-input.js'
 import { parameterCount, type TensorInfo } from '../model/tensor.js'
 import { READ_OPTIONS } from '../options/table.js'
 import { openToRead, type ReadOptions } from './input.js'
@@ -11,17 +11,10 @@ export interface InspectedTensor extends TensorInfo {
   readonly position: number
 }
 
-export interface Inspection {
+export interface Inspection extends FileDescription {
   readonly file: string
   /** Bytes. */
   readonly size: number
-  readonly version: string
-  /** The header's flag bits, and the names of those that are set. */
-  readonly flags: number
-  readonly flagNames: readonly (keyof typeof FLAGS | (string & {}))[]
-  /** The metadata, parsed; `metadataText` holds it as it stands in the file. */
-  readonly metadata: Readonly<Record<string, unknown>>
-  readonly metadataText: string
   /** Elements of all tensors together. */
   readonly parameters: number
   /** Whether the file ends with a checksum; `verify` says whether it is right. */
@@ -38,20 +31,16 @@ export interface Inspection {
  * @throws an `AbortError` when `signal` ends the work
  */
 export async function inspect(input: string | URL | ByteSource, options: ReadOptions = {}): Promise<Inspection> {
-  const { source, open } = await openInput((await openToRead(input, options, READ_OPTIONS)).source)
+  const opened = await openInput((await openToRead(input, options, READ_OPTIONS)).source)
+  const { source, model, tensors } = opened
   try {
-    const { header, model, tensors, footerOffset } = open
     return {
       file: source.name,
       size: source.size,
-      version: `2.${header.minorVersion}`,
-      flags: header.flags,
-      flagNames: flagNames(header.flags),
-      metadata: JSON.parse(model.metadata) as Record<string, unknown>,
-      metadataText: model.metadata,
+      ...opened.describe(),
       parameters: parameterCount(model.tensors),
-      hasFooter: footerOffset !== undefined,
-      tensors: tensors.map(({ tensor, start }) => ({ ...tensor, position: start })),
+      hasFooter: opened.hasChecksum,
+      tensors: tensors.map(({ tensor, position }) => ({ ...tensor, position })),
     }
   } finally {
     await source.close()

@@ -1,6 +1,6 @@
 /** Tells those who listen that a job starts and how it ends. */
-import { publish, type OutputMessage } from '../diagnostics.js'
-import type { QuantizeReport } from './quantize.js'
+import { publish, type OutputMessage } from '../files/diagnostics.js'
+import type { QuantizeReport } from './job.js'
 
 interface Job {
   /** Numbers the calls of this process, from 1 on. */

@@ -1,17 +1,19 @@
 import { dirname } from 'node:path'
 import { statfs } from 'node:fs/promises'
-import { layoutModel } from '../formats/apr/layout.js'
+import { formatOf } from '../formats/formats.js'
+import type { Model } from '../model/model.js'
 import type { Decision, Reason } from '../quant/policy.js'
-import type { QuantizeOptions } from './quantize.js'
+import type { JobSummary, QuantizeOptions } from './job.js'
 import { AprError } from '../model/errors.js'
 import { PLAN_OPTIONS } from '../options/table.js'
-import { convertedElements, quantizeModel, type CheckedQ4KOptions, type Quantized } from '../streams/quantize-model.js'
-import { threadsFor } from '../streams/executor.js'
-import { openInput } from '../formats/apr/open.js'
+import { convertedElements, Quantization } from '../streams/quantization.js'
+import { threadsFor } from '../threads/executor.js'
+import { openInput } from '../streams/open-input.js'
 import { openToRead } from './input.js'
-import { checkMode, estimateMemory, resolveMode, type Mode, type ModeChoice } from './mode.js'
+import { checkMode, estimateMemory, resolveMode, type ModeChoice } from './mode.js'
 import { refuseWarnings, warningsFor } from './warnings.js'
-import { isByteSource, type ByteSource } from '../files/byte-source.js'
+import { isByteSource } from '../files/open-source.js'
+import type { ByteSource } from '../model/byte-source.js'
 import { followLink, outputPath } from '../files/output-place.js'
 import { absolutePath, toPath } from '../files/path.js'
 import type { DType } from '../model/dtypes.js'
@@ -42,25 +44,6 @@ export interface DTypeCensus {
   bytes: number
 }
 
-/** What a plan and a report both tell. */
-export interface JobSummary {
-  readonly input: string
-  /** Sizes of the files, the output's exact. */
-  readonly inputBytes: number
-  readonly outputBytes: number
-  /** `inputBytes / outputBytes`. */
-  readonly ratio: number
-  /** Numbers of tensors. */
-  readonly tensors: number
-  readonly quantized: number
-  readonly kept: number
-  /** How many tensors are quantized or kept for which reason. */
-  readonly reasons: Partial<Record<Reason, number>>
-  readonly mode: Mode
-  /** What is likely to disappoint, in sentences. */
-  readonly warnings: readonly string[]
-}
-
 export interface Plan extends JobSummary {
   /** Estimate of the peak resident memory of the process. */
   readonly peakMemoryBytes: number
@@ -88,10 +71,10 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
     checkMode(found)
     if (found.output !== undefined) output = outputPath(found.output)
   })
-  const { source, open } = await openInput(opened)
+  const { source, model } = await openInput(opened)
   try {
     const folder = output === undefined ? beside : dirname(await followLink(output))
-    const planned = planJob(quantizeModel(open.model, checked), source, checked)
+    const planned = planJob(new Quantization(checked), model, source, checked)
     if (checked.strict) refuseWarnings(planned.warnings, source.name)
     return {
       ...planned,
@@ -107,17 +90,23 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
  * @throws AprError for tensors that the output's format cannot hold, and for a model without any
  */
 export function planJob(
-  quantized: Quantized,
+  quantization: Quantization,
+  model: Model,
   source: ByteSource,
-  options: CheckedQ4KOptions & ModeChoice,
+  options: ModeChoice,
 ): Omit<Plan, 'freeBytes'> {
+  const quantized = quantization.of(model)
   const decisions = [...quantized.decisions.values()]
   if (decisions.length === 0) {
     throw new AprError('APR_BAD_RECORD', 'expected at least one tensor, found a model without any', {
       file: source.name,
     })
   }
-  const outputBytes = layoutModel(quantized.model, quantized.metadataBytes).fileSize
+  const {
+    options: { fit, threads, select },
+  } = quantization
+  const format = formatOf(quantized.model)
+  const outputBytes = format.layout(quantized.model).fileSize
   const mode = resolveMode(source.size, options)
   const elements = convertedElements(decisions)
   const selected = decisions.filter(({ reason }) => reason === 'selected').length
@@ -135,12 +124,12 @@ export function planJob(
       inputBytes: source.size,
       outputBytes,
       tensors: decisions.length,
-      metadataBytes: quantized.metadataBytes,
-      threads: threadsFor(elements, options.fit, options.threads),
+      metadataBytes: format.metadataBytes(quantized.model),
+      threads: threadsFor(elements, fit, threads),
     }),
     inputDTypes: census(decisions.map(({ from }) => from)),
     outputDTypes: census(decisions.map(({ to }) => to)),
-    warnings: warningsFor(decisions, options.select),
+    warnings: warningsFor(decisions, select),
     decisions: decisions.map(describe),
   }
 }

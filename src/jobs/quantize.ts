@@ -4,71 +4,34 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { abortError, AprError } from '../model/errors.js'
 import { turn } from '../streams/event-loop.js'
-import { encodeHead } from '../formats/apr/layout.js'
-import { checkMode, peakMemoryBytes, type ModeOptions } from './mode.js'
-import { freeBytes, planJob, type JobSummary, type Plan } from './plan.js'
+import type { OpenedModel } from '../formats/format.js'
+import { formatOf } from '../formats/formats.js'
+import { checkMode, peakMemoryBytes } from './mode.js'
+import type { Progress, QuantizeOptions, QuantizeReport } from './job.js'
+import { freeBytes, planJob, type Plan } from './plan.js'
 import { openToRead } from './input.js'
-import type { ByteSource } from '../files/byte-source.js'
+import type { ByteSource } from '../model/byte-source.js'
 import type { Checked } from '../options/check.js'
 import { QUANTIZE_OPTIONS } from '../options/table.js'
 import { quantizeStage } from '../streams/q4k.js'
-import { quantizeModel, type Q4KOptions } from '../streams/quantize-model.js'
-import { openInput, type OpenInput } from '../formats/apr/open.js'
-import { readOpened, type ReaderOptions } from '../streams/reader.js'
+import { Quantization } from '../streams/quantization.js'
+import { openInput } from '../streams/open-input.js'
+import { readOpened } from '../streams/reader.js'
 import { OutputFile, partialBytes } from '../files/output-file.js'
-import type { PhaseProgress } from '../files/earlier-run.js'
+import type { PhaseProgress } from '../files/output-options.js'
 import { followLink, outputPath } from '../files/output-place.js'
 import { toPath, type FilePath } from '../files/path.js'
-import { tapRecords } from '../streams/stages.js'
+import { tapRecords } from '../streams/stage.js'
 import type { TensorTransform } from '../streams/face.js'
-import { collect, writeWhole } from '../streams/write-in-memory.js'
+import { collect, writeWhole } from './write-in-memory.js'
 import { writeOpened } from '../streams/writer.js'
 import { observed } from './observe.js'
-import type { AprModel, TensorRecord } from '../model/tensor.js'
+import type { Model } from '../model/model.js'
+import type { TensorRecord } from '../model/record.js'
 import { VERSION } from '../version.js'
 import { refuseWarnings } from './warnings.js'
 
-export interface QuantizeOptions extends Q4KOptions, ReaderOptions, ModeOptions {
-  /** Replace an existing output. Default false: an existing output is an error. */
-  overwrite?: boolean | undefined
-  /**
-   * Go on from what an earlier run of the same job has left: the same input, options and version of this package. What
-   * it wrote is proven first. A run that fails then leaves its partial file for the next. Default false.
-   */
-  resume?: boolean | undefined
-  /** Refuse to start where the disk has less room than the output takes. Default true. */
-  spaceCheck?: boolean | undefined
-  /** Refuse to start where the plan has warnings. Default false: they are in the report. */
-  strict?: boolean | undefined
-  /**
-   * Called as the job goes on, once a record in each phase. What it throws ends the job; a promise is refused: nothing
-   * awaits it.
-   */
-  onProgress?: ((progress: Progress) => void) | undefined
-  /** Ends the job; the promise rejects with the signal's reason as cause. */
-  signal?: AbortSignal | undefined
-}
-
 type CheckedOptions = Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>
-
-export interface Progress extends PhaseProgress {
-  /**
-   * What is being done. With `resume`, `checking` comes first: what an earlier run has left is read back. Mode `stream`
-   * then has one phase, `quantizing`, in which reading and writing go along; mode `memory` has `reading`, `quantizing`
-   * and `writing`, one after the other.
-   */
-  readonly phase: 'checking' | 'reading' | 'quantizing' | 'writing'
-}
-
-export interface QuantizeReport extends JobSummary {
-  readonly output: string
-  /** With `resume`: tensors that an earlier run had written, and why there are none where something was left of one. */
-  readonly resumedTensors: number
-  readonly restartReason: string | undefined
-  readonly seconds: number
-  /** Peak resident memory of the whole process so far. */
-  readonly peakMemoryBytes: number
-}
 
 /**
  * Quantizes a file to a file: the pipeline of reader, q4k and writer in one call, with a report. The output appears
@@ -134,44 +97,46 @@ async function runJob(
 
 /** What the two modes need, once everything was checked that can be without reading a tensor. */
 interface Job {
-  readonly opened: OpenInput
+  readonly opened: OpenedModel
   /** The locked output, with what is there of it already. */
   readonly target: OutputFile
   readonly options: CheckedOptions
+  readonly quantization: Quantization
   readonly planned: Planned
 }
 
 type Planned = Omit<Plan, 'freeBytes'>
 
-async function prepare(opened: OpenInput, output: FilePath, options: CheckedOptions): Promise<Job> {
-  const { source, open } = opened
+async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOptions): Promise<Job> {
+  const { source, model } = opened
   // For a model of many tensors each of these takes milliseconds: the event loop turns in between.
   await turn()
-  const quantized = quantizeModel(open.model, options)
+  const quantization = new Quantization(options)
+  const derived = quantization.derive(model)
   await turn()
-  const planned = planJob(quantized, source, options)
+  const planned = planJob(quantization, model, source, options)
   await turn()
   if (options.strict) refuseWarnings(planned.warnings, source.name)
   if (options.spaceCheck) await checkSpace(output, planned.outputBytes)
   const { overwrite, resume, signal, onProgress } = options
   const onCheck = onProgress && ((done: PhaseProgress) => onProgress({ phase: 'checking', ...done }))
-  const { origin } = open.model
-  const job = planned.mode === 'stream' ? jobName(source, quantized.model, options) : undefined
+  const { origin } = model
+  const job = planned.mode === 'stream' ? jobName(source, derived, options) : undefined
   const target = await OutputFile.create(output.absolute, { overwrite, resume, job, signal, onCheck, origin })
-  return { opened, target, options, planned }
+  return { opened, target, options, quantization, planned }
 }
 
 /** Names all that decides the output's bytes; undefined where the input cannot be told to be unchanged. */
-function jobName(source: ByteSource, model: AprModel, { fit }: CheckedOptions): string | undefined {
+function jobName(source: ByteSource, model: Model, { fit }: CheckedOptions): string | undefined {
   if (source.version === undefined) return undefined
   return createHash('sha256')
     .update(JSON.stringify([VERSION, source.version, fit]))
-    .update(encodeHead(model))
+    .update(formatOf(model).layout(model).head())
     .digest('hex')
 }
 
 /** In constant memory, whatever the size of the model. */
-async function quantizeStreaming({ opened, target, options, planned }: Job): Promise<void> {
+async function quantizeStreaming({ opened, target, options, quantization, planned }: Job): Promise<void> {
   const { resumed } = target
   // The writer learns the model from a record: one at least has to come.
   const [first] = planned.decisions
@@ -183,22 +148,22 @@ async function quantizeStreaming({ opened, target, options, planned }: Job): Pro
       // Only the stages that have something to do: each holds a record or two.
       ...progressStage('quantizing', planned, onProgress),
       // Every byte of the input is read and checked, also of tensors that are done.
-      quantizeStage(options, ({ name }) => resumed.has(name)),
-      writeOpened(target, options),
+      quantizeStage(quantization, ({ name }) => resumed.has(name)),
+      writeOpened(formatOf(quantization.derive(opened.model)), target, options),
     ],
     signal,
   )
 }
 
 /** All in memory: everything is read, then everything is quantized, then the file is written from front to back. */
-async function quantizeInMemory({ opened, target, options, planned }: Job): Promise<void> {
+async function quantizeInMemory({ opened, target, options, quantization, planned }: Job): Promise<void> {
   const { onProgress, signal } = options
   try {
     const source: TensorRecord[] = []
     await run([readOpened(opened, options), ...progressStage('reading', planned, onProgress), collect(source)], signal)
     const progress = progressStage('quantizing', planned, onProgress)
     const quantized: TensorRecord[] = []
-    await run([Readable.from(taken(source)), ...progress, quantizeStage(options), collect(quantized)], signal)
+    await run([Readable.from(taken(source)), ...progress, quantizeStage(quantization), collect(quantized)], signal)
     await writeWhole(target, quantized, signal, onProgress && reporter('writing', planned, onProgress))
   } finally {
     await target.discard()

@@ -1,7 +1,7 @@
 import { AprError, checkNotAborted } from '../model/errors.js'
-import type { ByteSource } from '../files/byte-source.js'
-import { release } from '../streams/buffers.js'
-import { openInput } from '../formats/apr/open.js'
+import type { ByteSource } from '../model/byte-source.js'
+import { release } from '../records/buffers.js'
+import { openInput } from '../streams/open-input.js'
 import { READ_OPTIONS } from '../options/table.js'
 import { readOpened } from '../streams/reader.js'
 import { openToRead, type ReadOptions } from './input.js'
@@ -38,10 +38,10 @@ export async function verify(input: string | URL | ByteSource, options: ReadOpti
   const found = { file: source.name, size: source.size, verified: 0, tensors: 0 }
   let hasFooter = false
   try {
-    const open = await openInput(source)
-    found.tensors = open.open.tensors.length
-    hasFooter = open.open.footerOffset !== undefined
-    for await (const { offset, data, size } of readOpened(open)) {
+    const opened = await openInput(source)
+    found.tensors = opened.tensors.length
+    hasFooter = opened.hasChecksum
+    for await (const { offset, data, size } of readOpened(opened)) {
       if (offset + data.length === size) found.verified++
       release(data)
       checkNotAborted(signal)

@@ -1,8 +1,7 @@
 /**
- * The vocabulary of the whole package: what a tensor is, what flows through the streams, and how many bytes a tensor
- * takes. Knows no file format and no stream.
+ * What a tensor is, and how many bytes it takes.
  */
-import { DTYPES, isDType, isKQuant, SUPER_BLOCK_ELEMENTS, type DType } from './dtypes.js'
+import { DTYPES, isDType, SUPER_BLOCK_ELEMENTS, type DType } from './dtypes.js'
 
 /** One tensor, as an index describes it. */
 export interface TensorInfo {
@@ -12,43 +11,6 @@ export interface TensorInfo {
   readonly shape: readonly number[]
   /** Bytes of its data, without padding. */
   readonly size: number
-}
-
-/** A whole model but for its data. Frozen, and shared by every record of a stream. */
-export interface AprModel {
-  /** Every tensor of the stream. */
-  readonly tensors: readonly TensorInfo[]
-  /** The metadata as JSON text: kept as text so that no number, null or key order changes on the way. */
-  readonly metadata: string
-  /** The header's flag bits. */
-  readonly flags: number
-  /** Minor version of the format. */
-  readonly minorVersion: number
-  /** The header's 20 reserved bytes. */
-  readonly reserved: Uint8Array
-  /** The local file it comes from, so that a writer never replaces its own input, nor lets more people read it. */
-  readonly origin?: FileIdentity | undefined
-}
-
-/** Which file something is, whatever path or link leads to it. */
-export interface FileIdentity {
-  readonly device: bigint
-  readonly inode: bigint
-  /** Who may do what with it: nine permission bits. */
-  readonly mode?: number | undefined
-}
-
-/** A run of consecutive bytes of one tensor: the one thing that flows through the streams. */
-export interface TensorRecord extends TensorInfo {
-  /** Where `data` starts inside the tensor, in bytes. */
-  readonly offset: number
-  /**
-   * The bytes. They belong to the stage that holds the record: once a record is passed on, a later stage may reuse
-   * their memory. A stage that wants to keep them copies them (`data.slice()`).
-   */
-  readonly data: Uint8Array
-  /** The stream as it will be from here on. */
-  readonly model: AprModel
 }
 
 /** Number of elements of a shape. The product of no dimensions is 1: a scalar. */
@@ -76,15 +38,9 @@ export function tensorBytes(dtype: DType, shape: readonly number[]): number {
   return headBytes + blocks * blockBytes
 }
 
-/** Names of output projections that may be tied to the embedding. */
-const TIED_NAMES = ['lm_head.weight', 'output.weight']
-
-/**
- * Whether a tensor is the placeholder of a tied output projection: its full shape and no bytes, because its values are
- * those of the embedding.
- */
-export function isTiedPlaceholder({ name, shape, size }: TensorInfo): boolean {
-  return size === 0 && TIED_NAMES.includes(name) && elementCount(shape) > 0
+/** Whether a tensor stands for another one: it has a shape, and no bytes of its own. */
+export function isPlaceholder({ shape, size }: TensorInfo): boolean {
+  return size === 0 && elementCount(shape) > 0
 }
 
 /** Index of the first element of a super-block, of a matrix cut row by row or of anything cut flat. */
@@ -95,18 +51,7 @@ export function blockElement(shape: readonly number[], block: number): number {
   return Math.floor(block / rowBlocks) * cols + (block % rowBlocks) * SUPER_BLOCK_ELEMENTS
 }
 
-/**
- * Whether `size` is one that a tensor of this dtype and shape can have: the exact one, none for a tied placeholder, or
- * that of a K-quant matrix cut flat, as older files hold it.
- */
-export function isPossibleSize(tensor: TensorInfo): boolean {
-  const { dtype, shape, size } = tensor
-  if (!isDType(dtype)) return false
-  if (size === tensorBytes(dtype, shape) || isTiedPlaceholder(tensor)) return true
-  return isKQuant(dtype) && size === tensorBytes(dtype, [elementCount(shape)])
-}
-
-/** Elements of all tensors together; a tied placeholder's were counted with the tensor it stands for. */
+/** Elements of all tensors together; a placeholder's were counted with the tensor that it stands for. */
 export function parameterCount(tensors: readonly TensorInfo[]): number {
-  return tensors.reduce((sum, tensor) => sum + (isTiedPlaceholder(tensor) ? 0 : elementCount(tensor.shape)), 0)
+  return tensors.reduce((sum, tensor) => sum + (isPlaceholder(tensor) ? 0 : elementCount(tensor.shape)), 0)
 }

@@ -1,5 +1,5 @@
 /** Which tensors become Q4_K, and what becomes of the others. */
-import { elementCount, isTiedPlaceholder, tensorBytes, type TensorInfo } from '../model/tensor.js'
+import { elementCount, isPlaceholder, tensorBytes, type TensorInfo } from '../model/tensor.js'
 import { isKQuant, SUPER_BLOCK_ELEMENTS, type DType } from '../model/dtypes.js'
 import { isFloat } from './run.js'
 
@@ -60,7 +60,7 @@ export function selectAsApr(tensor: TensorInfo): boolean {
 /** What happens to a tensor, and why. Integers, K-quants and placeholders always stay as they are. */
 export function decide(from: TensorInfo, { select, kept }: Policy): Decision {
   const { dtype, shape } = from
-  if (isTiedPlaceholder(from)) return { reason: 'tied', from, to: from }
+  if (isPlaceholder(from)) return { reason: 'tied', from, to: from }
   if (isKQuant(dtype)) return { reason: 'quantized', from, to: from }
   if (!isFloat(dtype)) return { reason: 'dtype', from, to: from }
   if (elementCount(shape) > 0 && select(from)) return { reason: 'selected', from, to: retype(from, 'Q4_K') }

@@ -3,7 +3,7 @@
  * side, one a lane, so that every lane keeps the scalar order of operations and so the scalar bytes.
  */
 import { SUPER_BLOCK_ELEMENTS } from '../model/dtypes.js'
-import { compileModule, instantiate } from '../wasm.js'
+import { compileModule, instantiate } from '../wasm/module.js'
 import type { Kernel } from './kernel.js'
 import { Q4K_BLOCK_BYTES } from './blocks/q4k.js'
 import { kernelWasm } from './kernel-wasm.js'

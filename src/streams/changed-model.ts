@@ -2,31 +2,30 @@
  * Deriving the model that a stage announces from the one that reached it, and at the end the model of what really came:
  * a stage of the user's may drop and change tensors without a word to the model.
  */
-import { editMetadata, metadataValue } from '../formats/apr/metadata.js'
-import { parameterCount, type AprModel, type TensorInfo, type TensorRecord } from '../model/tensor.js'
-import { ArrivedTensors, checkNames } from './arrived-tensors.js'
+import { formatOf } from '../formats/formats.js'
+import type { TensorInfo } from '../model/tensor.js'
+import type { TensorRecord } from '../model/record.js'
+import type { Model } from '../model/model.js'
+import { ArrivedTensors, checkNames } from '../records/arrived-tensors.js'
 
 /** What a stage makes of a model. Pure: the same model gives the same. */
-type Derive = (model: AprModel) => AprModel
+type Derive = (model: Model) => Model
 
 /** Where the model that a stage announces comes from. */
 interface Derivation {
-  readonly from: AprModel
+  readonly from: Model
   readonly intake: Intake
 }
 
-const derivations = new WeakMap<AprModel, Derivation>()
+const derivations = new WeakMap<Model, Derivation>()
 
 /**
- * The same model with other tensors. Where the number of parameters changes and metadata tells it, that is changed too.
+ * The same model with other tensors, and with what its format tells of them.
  * @throws AprError `APR_BAD_INDEX` for two tensors of one name
  */
-export function withTensors(model: AprModel, tensors: readonly TensorInfo[]): AprModel {
+export function withTensors(model: Model, tensors: readonly TensorInfo[]): Model {
   checkNames(tensors)
-  const count = parameterCount(tensors)
-  const isTold = count !== parameterCount(model.tensors) && metadataValue(model.metadata, 'param_count') !== undefined
-  const metadata = isTold ? editMetadata(model.metadata, { param_count: count }) : model.metadata
-  return Object.freeze({ ...model, metadata, tensors: Object.freeze([...tensors]) })
+  return formatOf(model).withTensors(model, tensors)
 }
 
 /** What a stage that changes the model takes in: it says what each record's model becomes, and notes what came. */
@@ -54,7 +53,7 @@ export class Intake {
    * @returns the model from here on
    * @throws AprError `APR_BAD_INDEX` for two tensors of one name, in the model or in what comes; what `derive` throws
    */
-  take(record: TensorRecord): AprModel {
+  take(record: TensorRecord): Model {
     const model = this.#announce(record.model)
     if (record.offset === 0) this.#arrived.add(record, record.model.tensors)
     return model
@@ -66,7 +65,7 @@ export class Intake {
   }
 
   /** What the stage had announced as `model` if all that came had been announced to it. */
-  settle(model: AprModel, from: AprModel): AprModel {
+  settle(model: Model, from: Model): Model {
     // What was not waited for is taken as it was announced.
     const settled = this.#isWhole ? settledModel(from, this.#arrived) : from
     return settled === from ? model : this.#derive(settled)
@@ -77,7 +76,7 @@ export class Intake {
  * The model of what came to the end of a stream: that of the last record, as all the stages before would have announced
  * it had every tensor reached them as announced. It is `model` itself where every tensor has.
  */
-export function settledModel(model: AprModel, arrived: ArrivedTensors): AprModel {
+export function settledModel(model: Model, arrived: ArrivedTensors): Model {
   const derivation = derivations.get(model)
   const settled = derivation ? derivation.intake.settle(model, derivation.from) : model
   const tensors = arrived.tensorsOr(settled.tensors)
@@ -85,8 +84,8 @@ export function settledModel(model: AprModel, arrived: ArrivedTensors): AprModel
 }
 
 /** Applies `derive` once a model: the records of a stream share theirs. */
-export function oncePerModel<T>(derive: (model: AprModel) => T): (model: AprModel) => T {
-  let last: { model: AprModel; result: T } | undefined
+export function oncePerModel<T>(derive: (model: Model) => T): (model: Model) => T {
+  let last: { model: Model; result: T } | undefined
   return (model) => {
     if (last?.model !== model) last = { model, result: derive(model) }
     return last.result

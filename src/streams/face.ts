@@ -6,7 +6,7 @@
 import { Duplex, Readable, Writable } from 'node:stream'
 import type { Readable as InnerReadable, Transform as InnerTransform, Writable as InnerWritable } from 'streamx'
 import { AprError } from '../model/errors.js'
-import type { TensorRecord } from '../model/tensor.js'
+import type { TensorRecord } from '../model/record.js'
 
 type Records = NodeJS.AsyncIterator<TensorRecord>
 type Done = (error?: Error | null) => void

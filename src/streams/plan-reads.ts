@@ -1,7 +1,6 @@
 /** Plans the reads of a file: what is read at once, and which records come out of it. */
-import { ALIGNMENT } from '../formats/apr/header.js'
-import { cutTensor } from './cut-tensor.js'
-import type { OpenModel, TensorSection } from '../formats/apr/open.js'
+import { cutTensor } from '../records/cut-tensor.js'
+import type { PlacedTensor } from '../formats/format.js'
 
 /** One contiguous read. */
 export interface PlannedRead {
@@ -13,7 +12,7 @@ export interface PlannedRead {
 }
 
 export interface PlannedPiece {
-  readonly section: TensorSection
+  readonly placed: PlacedTensor
   /** Bytes from the start of the tensor, and of the read. */
   readonly offset: number
   readonly start: number
@@ -28,8 +27,8 @@ const SMALL_BYTES = 16 * 1024
 /** Bytes of a shared read: some hundred small tensors, a few milliseconds of work. */
 const SHARED_BYTES = 64 * 1024
 
-/** Reads in the order of the index. Each tensor's padding is read with it, where it is no more than a padding. */
-export function* planReads(open: OpenModel, recordBytes: number): Generator<PlannedRead> {
+/** Reads in the order of the tensors. Each one's padding is read with it. */
+export function* planReads(tensors: readonly PlacedTensor[], recordBytes: number): Generator<PlannedRead> {
   let shared: PlannedPiece[] = []
   let position = 0
   let end = 0
@@ -39,16 +38,16 @@ export function* planReads(open: OpenModel, recordBytes: number): Generator<Plan
     return read
   }
 
-  for (const section of open.tensors) {
-    for (const { offset, size } of cutTensor(section.tensor, recordBytes)) {
-      const isLast = offset + size === section.size
-      const padding = isLast && section.gap < ALIGNMENT ? section.gap : 0
-      const start = section.start + offset
+  for (const placed of tensors) {
+    for (const { offset, size } of cutTensor(placed.tensor, recordBytes)) {
+      const isLast = offset + size === placed.tensor.size
+      const padding = isLast ? placed.padding : 0
+      const start = placed.position + offset
       const isSmall = size <= SMALL_BYTES
       const joins = shared.length > 0 && isSmall && start === end && start + size - position <= SHARED_BYTES
       if (shared.length > 0 && !joins) yield flush()
       if (shared.length === 0) position = start
-      shared.push({ section, offset, start: start - position, size, padding })
+      shared.push({ placed, offset, start: start - position, size, padding })
       end = start + size + padding
       if (!isSmall) yield flush()
     }

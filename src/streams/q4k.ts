@@ -1,22 +1,16 @@
 import { Transform } from 'streamx'
 import { AprError } from '../model/errors.js'
-import { decide } from '../quant/policy.js'
-import { blockElement, type AprModel, type TensorInfo, type TensorRecord } from '../model/tensor.js'
+import { blockElement, type TensorInfo } from '../model/tensor.js'
+import type { TensorRecord } from '../model/record.js'
+import type { Model } from '../model/model.js'
 import { resultBytes, type TaskResult } from '../quant/task.js'
-import { lend, release, takeOver } from './buffers.js'
-import { isSameTensor } from './arrived-tensors.js'
+import { lend, release, takeOver } from '../records/buffers.js'
 import { Intake, oncePerModel } from './changed-model.js'
-import { Executor } from './executor.js'
+import { LocalExecutor, type Executor } from '../threads/executor.js'
 import { checkOptions } from '../options/check.js'
 import { Q4K_BYTES_PER_THREAD, Q4K_OPTIONS } from '../options/table.js'
-import {
-  convertedElements,
-  quantizeModel,
-  type CheckedQ4KOptions,
-  type Q4KOptions,
-  type Quantized,
-} from './quantize-model.js'
-import { RecordRuns, type RecordRun } from './record-runs.js'
+import { convertedElements, Quantization, type Q4KOptions } from './quantization.js'
+import { RecordRuns, type RecordRun } from '../records/record-runs.js'
 import { transformFace, type TensorTransform } from './face.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done } from './streamx.js'
 
@@ -28,15 +22,15 @@ import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done } from './st
  *   `APR_BAD_OPTION` when `select` returns anything but true or false
  */
 export function q4k(options: Q4KOptions = {}): TensorTransform {
-  return quantizeStage(checkOptions(options, Q4K_OPTIONS))
+  return quantizeStage(new Quantization(checkOptions(options, Q4K_OPTIONS)))
 }
 
 /**
- * The same, for options that were checked, as a whole job's were.
+ * The stream of a quantization, which may be asked for its plan as well.
  * @param isThere says of a tensor that what it becomes is written already: its records go no further
  */
-export function quantizeStage(options: CheckedQ4KOptions, isThere?: (tensor: TensorInfo) => boolean): TensorTransform {
-  return transformFace(new Q4KStage(options, isThere))
+export function quantizeStage(quantization: Quantization, isThere?: (tensor: TensorInfo) => boolean): TensorTransform {
+  return transformFace(new Q4KStage(quantization, isThere))
 }
 
 /** A record on its way: what it becomes, and the memory it holds until then. */
@@ -46,33 +40,35 @@ interface Pending {
 }
 
 class Q4KStage extends Transform {
-  readonly #options: CheckedQ4KOptions
+  readonly #quantization: Quantization
   readonly #isThere: (tensor: TensorInfo) => boolean
   readonly #intake: Intake
-  readonly #quantized: (model: AprModel) => Quantized
+  readonly #prepare: (model: Model) => void
   readonly #executor: Executor
   /** In the order of the input, which is that of the output, whichever is done first. */
   readonly #pending: Pending[] = []
   #pendingBytes = 0
   readonly #runs = new RecordRuns()
 
-  constructor(options: CheckedQ4KOptions, isThere: (tensor: TensorInfo) => boolean = () => false) {
+  constructor(quantization: Quantization, isThere: (tensor: TensorInfo) => boolean = () => false) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
-    this.#options = options
+    const { options } = quantization
+    this.#quantization = quantization
     this.#isThere = isThere
-    this.#intake = new Intake((model) => quantizeModel(model, options).model)
-    this.#quantized = oncePerModel((model) => {
-      const quantized = quantizeModel(model, options)
-      this.#executor.prepare(convertedElements([...quantized.decisions.values()]), options.fit)
-      return quantized
+    this.#intake = new Intake((model) => quantization.derive(model))
+    const executor = new LocalExecutor(options.threads)
+    this.#executor = executor
+    this.#prepare = oncePerModel((model) => {
+      executor.prepare(convertedElements([...quantization.of(model).decisions.values()]), options.fit)
     })
-    this.#executor = new Executor(options.threads)
   }
 
   override _transform(value: unknown, done: (error: Error | null, record?: unknown) => void): void {
     bridge(async () => {
       const record = checkIsRecord(value)
-      const { model, to } = this.#decide(record)
+      const model = this.#intake.take(record)
+      this.#prepare(record.model)
+      const to = this.#quantization.tensorOf(record, record.model)
       if (this.#isThere(record)) {
         release(record.data)
         return
@@ -85,7 +81,7 @@ class Q4KStage extends Transform {
       }
       // One record a thread is always under way.
       const { threads } = this.#executor
-      const highWaterMark = this.#options.highWaterMark ?? threads * Q4K_BYTES_PER_THREAD
+      const highWaterMark = this.#quantization.options.highWaterMark ?? threads * Q4K_BYTES_PER_THREAD
       while (this.#pendingBytes > highWaterMark && this.#pending.length > threads) {
         await this.#deliver()
       }
@@ -114,18 +110,8 @@ class Q4KStage extends Transform {
     this.#pendingBytes -= next.bytes
   }
 
-  /** What becomes of a record's tensor, and the model from here on. */
-  #decide(record: TensorRecord): { to: TensorInfo; model: AprModel } {
-    const model = this.#intake.take(record)
-    const { decisions } = this.#quantized(record.model)
-    const announced = decisions.get(record.name)
-    // A stage before this one may have changed a tensor without changing the model.
-    const { to } = announced && isSameTensor(announced.from, record) ? announced : decide(record, this.#options)
-    return { to, model }
-  }
-
   /** What becomes of a record: one, or as many as it has runs, or none where it has no whole super-block yet. */
-  #convert(record: TensorRecord, to: TensorInfo, model: AprModel): Pending[] {
+  #convert(record: TensorRecord, to: TensorInfo, model: Model): Pending[] {
     if (to.dtype === record.dtype) {
       return [{ record: Promise.resolve({ ...record, model }), bytes: record.data.length }]
     }
@@ -133,9 +119,14 @@ class Q4KStage extends Transform {
     const runs = this.#runs.of(record, data, to)
     // A run that is alone in the record's memory takes it with it. Others share it, and it is free when they are done.
     const isAlone = runs.length === 1 && runs[0]?.run.data.buffer === data.buffer
-    const fit = to.dtype === 'Q4_K' ? this.#options.fit : undefined
+    const fit = to.dtype === 'Q4_K' ? this.#quantization.options.fit : undefined
     const pending = runs.map((part): Pending => {
-      const result = this.#executor.perform(part.run, fit, isAlone ? data : part.run.data, record.name)
+      const result = this.#executor.perform({
+        run: part.run,
+        fit,
+        data: isAlone ? data : part.run.data,
+        tensor: record.name,
+      })
       const bytes = Math.max(part.run.data.length, resultBytes(part.run, fit))
       return { record: result.then((found) => toRecord(found, record, to, part, model)), bytes }
     })
@@ -150,7 +141,7 @@ function toRecord(
   record: TensorRecord,
   to: TensorInfo,
   { first, firstBlock, offset }: RecordRun,
-  model: AprModel,
+  model: Model,
 ): TensorRecord {
   if ('data' in result) return { ...to, offset, data: lend(result.data), model }
   const tensor = record.name

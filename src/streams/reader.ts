@@ -1,20 +1,21 @@
 import { Readable } from 'streamx'
-import { appendZerosCrc32, combineCrc32 } from '../checksum/combine.js'
-import { crc32 } from '../checksum/crc32.js'
-import { AprError } from '../model/errors.js'
-import { turn } from './event-loop.js'
-import { ALIGNMENT, FOOTER_BYTES, hex } from '../formats/apr/header.js'
-import { checkSource, closeUnused, type ByteSource } from '../files/byte-source.js'
+import { checkSource, closeUnused } from '../files/open-source.js'
 import { isFilePath, type FilePath } from '../files/path.js'
-import { nonFiniteScale } from '../quant/scales.js'
+import { checkZero, type Format, type OpenedModel } from '../formats/format.js'
+import { FORMATS, formatOf } from '../formats/formats.js'
+import type { ByteSource } from '../model/byte-source.js'
 import { DTYPES } from '../model/dtypes.js'
-import { blockElement, tensorBytes, type TensorInfo, type TensorRecord } from '../model/tensor.js'
-import { BufferPool, disown, lend } from './buffers.js'
-import { openInput, type OpenInput } from '../formats/apr/open.js'
+import { AprError } from '../model/errors.js'
+import { blockElement, tensorBytes, type TensorInfo } from '../model/tensor.js'
+import type { TensorRecord } from '../model/record.js'
 import { checkOptions, takeOptions, type Checked } from '../options/check.js'
 import { READER_OPTIONS } from '../options/table.js'
-import { planReads, type PlannedRead } from './plan-reads.js'
+import { nonFiniteScale } from '../quant/scales.js'
+import { BufferPool, disown, lend } from '../records/buffers.js'
+import { turn } from './event-loop.js'
 import { readableFace, type TensorReadable } from './face.js'
+import { openInput } from './open-input.js'
+import { planReads, type PlannedRead } from './plan-reads.js'
 import { bridge, recordBytes as queuedBytes, type Done } from './streamx.js'
 
 export interface ReaderOptions {
@@ -25,9 +26,6 @@ export interface ReaderOptions {
 }
 
 type CheckedReaderOptions = Checked<ReaderOptions, typeof READER_OPTIONS>
-
-/** Gaps that no section claims are read in pieces of this size. */
-const GAP_CHUNK_BYTES = 64 * 1024
 
 /** Windows of the stages that hold the reader's buffers, its own among them: fewer, and buffers are made and freed. */
 const POOL_WINDOWS = 3
@@ -55,21 +53,32 @@ interface PendingRead {
  *   the file system's own errors
  */
 export function aprReader(source: string | URL | ByteSource, options: ReaderOptions = {}): TensorReadable {
+  return modelReader(FORMATS.apr, source, options)
+}
+
+/** A reader of any format. */
+export function modelReader(
+  format: Format,
+  source: string | URL | ByteSource,
+  options: ReaderOptions = {},
+): TensorReadable {
   try {
     const checked = checkOptions(options, READER_OPTIONS)
-    return readableFace(new AprReader(checkSource(source), undefined, checked))
+    return readableFace(new ModelReader(format, checkSource(source), checked))
   } catch (error) {
     void closeUnused(source)
     throw error
   }
 }
 
-/** Reads on where `openInput` has ended, and closes the source. An opened input is read once. */
-export function readOpened(input: OpenInput, options: ReaderOptions = {}): TensorReadable {
-  return readableFace(new AprReader(input.source, input, takeOptions(options, READER_OPTIONS)))
+/** Reads on where `openInput` has ended, and closes the source. An opened model is read once. */
+export function readOpened(opened: OpenedModel, options: ReaderOptions = {}): TensorReadable {
+  return readableFace(new ModelReader(formatOf(opened.model), opened, takeOptions(options, READER_OPTIONS)))
 }
 
-class AprReader extends Readable {
+/** The engine: reads ahead, makes records, has the format look at what passes. Knows no format. */
+class ModelReader extends Readable {
+  readonly #format: Format
   readonly #source: FilePath | ByteSource
   readonly #recordBytes: number
   readonly #highWaterMark: number
@@ -77,15 +86,16 @@ class AprReader extends Readable {
   readonly #pending: PendingRead[] = []
   #pendingBytes = 0
   #breathedAt = performance.now()
-  #input: OpenInput | undefined
+  #opened: OpenedModel | undefined
   #isClosed = false
   #planned: Iterator<PlannedRead> | undefined
 
-  constructor(source: FilePath | ByteSource, input: OpenInput | undefined, options: CheckedReaderOptions) {
+  constructor(format: Format, input: FilePath | ByteSource | OpenedModel, options: CheckedReaderOptions) {
     // Its own window reads ahead. Queued here is nothing: an error comes behind the records before it, not ahead of them.
     super({ highWaterMark: 0, byteLength: queuedBytes })
-    this.#source = source
-    this.#input = input
+    this.#format = format
+    if ('model' in input) this.#opened = input
+    this.#source = 'model' in input ? input.source : input
     this.#recordBytes = options.recordBytes
     this.#highWaterMark = options.highWaterMark
     this.#pool = new BufferPool(POOL_WINDOWS * Math.max(options.highWaterMark, options.recordBytes))
@@ -94,13 +104,13 @@ class AprReader extends Readable {
   override _open(done: Done): void {
     bridge(async () => {
       try {
-        this.#input ??= await openInput(this.#source)
+        this.#opened ??= await openInput(this.#source, this.#format)
       } catch (error) {
         // What could not be opened is closed.
         this.#isClosed = true
         throw error
       }
-      this.#planned = planReads(this.#input.open, this.#recordBytes)
+      this.#planned = planReads(this.#opened.tensors, this.#recordBytes)
     }, done)
   }
 
@@ -141,7 +151,8 @@ class AprReader extends Readable {
 
   /** Starts reads up to the high-water mark, and always one. */
   #readAhead(): void {
-    const { source, planned } = this.#opened()
+    const { opened, planned } = this.#ready()
+    const { source } = opened
     while (this.#pending.length === 0 || this.#pendingBytes < this.#highWaterMark) {
       const next = planned.next()
       if (next.done === true) return
@@ -156,47 +167,26 @@ class AprReader extends Readable {
   }
 
   #records({ read, bytes }: PendingRead): TensorRecord[] {
-    const { open, source } = this.#opened()
-    const { model } = open
+    const { opened } = this.#ready()
+    const { model, source } = opened
     // The one record of a read has the pool's buffer; small ones share theirs, which then is nobody's to use again.
     const pool = disown(bytes)
     const isAlone = read.pieces.length === 1
-    return read.pieces.map(({ section, offset, start, size, padding }): TensorRecord => {
+    return read.pieces.map(({ placed, offset, start, size, padding }): TensorRecord => {
       const end = start + size
       checkZero(bytes.subarray(end, end + padding), read.position + end, source.name)
       const data = isAlone && pool ? pool.adopt(bytes.buffer as ArrayBuffer, size) : lend(bytes.subarray(start, end))
-      section.crc = crc32(data, section.crc)
-      checkScales(section.tensor, data, offset, source.name)
-      return { ...section.tensor, offset, data, model }
+      opened.passed(placed, data)
+      checkScales(placed.tensor, data, offset, source.name)
+      return { ...placed.tensor, offset, data, model }
     })
   }
 
-  /** Checks what no record holds: gaps that no read took along, the checksum, and that the input is still the same. */
+  /** Checks what no record holds, and that the input is still the same. */
   async #finish(): Promise<void> {
-    const { open, source } = this.#opened()
-    let crc = 0
-    for (const section of open.sections) {
-      crc = combineCrc32(crc, section.crc, section.size)
-      crc = appendZerosCrc32(crc, section.gap)
-      const wasRead = 'tensor' in section && section.gap < ALIGNMENT
-      if (!wasRead) await this.#checkGap(section.start + section.size, section.gap)
-    }
-    if (open.footerOffset !== undefined) {
-      const footer = new Uint8Array(FOOTER_BYTES)
-      await source.read(footer, open.footerOffset)
-      const stored = new DataView(footer.buffer).getUint32(0, true)
-      if (stored !== crc) {
-        throw new AprError(
-          'APR_BAD_CRC',
-          `expected checksum ${hex(crc)} at the end of the file, found ${hex(stored)}`,
-          {
-            file: source.name,
-            offset: open.footerOffset,
-          },
-        )
-      }
-    }
-    await source.checkUnchanged?.()
+    const { opened } = this.#ready()
+    await opened.finish()
+    await opened.source.checkUnchanged?.()
     // Here and not later: what fails now is an error of the stream, and no output is in its place yet.
     await this.#close()
   }
@@ -204,37 +194,14 @@ class AprReader extends Readable {
   async #close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
-    const source = this.#input?.source ?? this.#source
+    const source = this.#opened?.source ?? this.#source
     if (!isFilePath(source)) await source.close()
   }
 
-  async #checkGap(start: number, size: number): Promise<void> {
-    const { source } = this.#opened()
-    const chunk = new Uint8Array(Math.min(size, GAP_CHUNK_BYTES))
-    for (let done = 0; done < size; done += chunk.length) {
-      const part = chunk.subarray(0, Math.min(chunk.length, size - done))
-      await source.read(part, start + done)
-      checkZero(part, start + done, source.name)
-    }
+  #ready(): { opened: OpenedModel; planned: Iterator<PlannedRead> } {
+    if (!this.#opened || !this.#planned) throw new Error('the reader is not open')
+    return { opened: this.#opened, planned: this.#planned }
   }
-
-  #opened(): OpenInput & { planned: Iterator<PlannedRead> } {
-    if (!this.#input || !this.#planned) throw new Error('the reader is not open')
-    return { ...this.#input, planned: this.#planned }
-  }
-}
-
-function checkZero(bytes: Uint8Array, position: number, file: string): void {
-  const index = bytes.findIndex((byte) => byte !== 0)
-  if (index < 0) return
-  throw new AprError(
-    'APR_BAD_PADDING',
-    `expected zeros between the sections of the file, found the byte ${bytes[index]}`,
-    {
-      file,
-      offset: position + index,
-    },
-  )
 }
 
 /** A K-quant block whose scale is NaN or infinite decodes to nothing but such values. */

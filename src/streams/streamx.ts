@@ -1,8 +1,8 @@
 /** What the stages share of streamx: the byte count of records, and the bridge for its hooks. */
 import { DTYPES, isDType } from '../model/dtypes.js'
 import { AprError, printable } from '../model/errors.js'
-import type { TensorRecord } from '../model/tensor.js'
-import { checkNotSpent } from './buffers.js'
+import type { TensorRecord } from '../model/record.js'
+import { checkNotSpent } from '../records/buffers.js'
 
 /**
  * Runs a hook's work and hands its result or its error to streamx's callback. A throw or a rejection inside a hook
@@ -28,7 +28,7 @@ export function checkIsRecord(value: unknown): TensorRecord {
   const record = value as Partial<TensorRecord> | null
   const isRecord =
     typeof record === 'object' &&
-    [record?.name, record?.dtype, record?.model?.metadata].every((text) => typeof text === 'string') &&
+    [record?.name, record?.dtype, record?.model?.format].every((text) => typeof text === 'string') &&
     [record?.size, record?.offset].every((number) => Number.isSafeInteger(number)) &&
     Array.isArray(record?.shape) &&
     Array.isArray(record.model?.tensors) &&

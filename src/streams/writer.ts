@@ -1,14 +1,14 @@
 import { getStreamError, Writable } from 'streamx'
-import { appendZerosCrc32, combineCrc32 } from '../checksum/combine.js'
 import { crc32 } from '../checksum/crc32.js'
-import { AprError } from '../model/errors.js'
+import { AprError, printable } from '../model/errors.js'
 import { turn } from './event-loop.js'
-import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
-import { encodeHead, layoutModel, type Layout } from '../formats/apr/layout.js'
-import { checkTensor, type IndexEntry } from '../formats/apr/tensor-index.js'
-import type { AprModel, TensorInfo, TensorRecord } from '../model/tensor.js'
-import { ArrivedTensors } from './arrived-tensors.js'
-import { takeOver } from './buffers.js'
+import type { Format, PlacedTensor } from '../formats/format.js'
+import { FORMATS } from '../formats/formats.js'
+import type { Model, ModelOf } from '../model/model.js'
+import type { TensorInfo } from '../model/tensor.js'
+import type { TensorRecord } from '../model/record.js'
+import { ArrivedTensors } from '../records/arrived-tensors.js'
+import { release, takeOver } from '../records/buffers.js'
 import { settledModel } from './changed-model.js'
 import { checkOptions, takeOptions, type Checked } from '../options/check.js'
 import { WRITER_OPTIONS } from '../options/table.js'
@@ -53,15 +53,23 @@ interface Arrival {
  *   records that make no file, `APR_BAD_INDEX`, `APR_LIMIT`, and the file system's own errors
  */
 export function aprWriter(path: string | URL, options: WriterOptions = {}): TensorWritable {
-  return writableFace(new AprWriter(toPath('the output', path), undefined, checkOptions(options, WRITER_OPTIONS)))
+  return modelWriter(FORMATS.apr, path, options)
+}
+
+/** A writer of any format. */
+export function modelWriter(format: Format, path: string | URL, options: WriterOptions = {}): TensorWritable {
+  const checked = checkOptions(options, WRITER_OPTIONS)
+  return writableFace(new ModelWriter(format, toPath('the output', path), undefined, checked))
 }
 
 /** Writes to an output that is open already; what it holds from an earlier run counts as arrived. */
-export function writeOpened(output: OutputFile, options: WriterOptions = {}): TensorWritable {
-  return writableFace(new AprWriter(output.path, output, takeOptions(options, WRITER_OPTIONS)))
+export function writeOpened(format: Format, output: OutputFile, options: WriterOptions = {}): TensorWritable {
+  return writableFace(new ModelWriter(format, output.path, output, takeOptions(options, WRITER_OPTIONS)))
 }
 
-class AprWriter extends Writable {
+/** The engine: puts records at the places that the format gives them. Knows no format. */
+class ModelWriter extends Writable {
+  readonly #format: Format
   /** As it was given, and as it was meant then. */
   readonly #path: string
   readonly #place: string
@@ -71,18 +79,18 @@ class AprWriter extends Writable {
   readonly #highWaterMark: number
   #output: OutputFile | undefined
   #window: WriteWindow | undefined
-  #layout: Layout | undefined
-  #announced: AprModel | undefined
+  #announced: Model | undefined
   /** The model of the last record: a stage may have changed the metadata on the way. */
-  #model: AprModel | undefined
+  #model: Model | undefined
   /** Where tensors go that were not announced. */
   #tail = 0
-  readonly #places = new Map<string, IndexEntry>()
+  readonly #places = new Map<string, PlacedTensor>()
   readonly #arrivals = new Map<string, Arrival>()
   readonly #arrived = new ArrivedTensors()
 
-  constructor(path: string, output: OutputFile | undefined, options: CheckedWriterOptions) {
+  constructor(format: Format, path: string, output: OutputFile | undefined, options: CheckedWriterOptions) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
+    this.#format = format
     this.#path = path
     this.#place = outputPath(path)
     this.#output = output
@@ -122,7 +130,8 @@ class AprWriter extends Writable {
     arrival.crc = crc32(data, arrival.crc)
     arrival.received += data.length
     const { length } = data
-    await window.write(data, position, () => this.#written(arrival, length))
+    const free = (): void => release(data)
+    await window.write(data, position, free, () => this.#written(arrival, length))
   }
 
   /** Some of a tensor's bytes are in the file; the journal notes the tensor when all are. */
@@ -135,18 +144,18 @@ class AprWriter extends Writable {
   }
 
   /** Lays the file out as the model announces it, and takes the output, which nothing has touched until now. */
-  async #reserve(model: AprModel): Promise<void> {
-    const layout = layoutModel(model)
+  async #reserve(model: Model): Promise<void> {
+    this.#checkFormat(model)
+    const layout = this.#format.layout(model)
     const { origin } = model
     const options = { overwrite: this.#overwrite, origin, signal: this.#ended.signal }
     const output = (this.#output ??= await OutputFile.create(this.#place, options))
     this.#window = new WriteWindow(output, this.#highWaterMark)
-    for (const entry of layout.entries) this.#places.set(entry.name, entry)
-    this.#layout = layout
+    for (const placed of layout.tensors) this.#places.set(placed.tensor.name, placed)
     this.#announced = model
-    this.#tail = align(layout.fileSize)
+    this.#tail = layout.fileSize
     for (const { name, position, crc } of output.resumed.values()) {
-      const tensor = this.#places.get(name)
+      const tensor = this.#places.get(name)?.tensor
       if (!tensor) continue
       this.#arrived.add(tensor, model.tensors)
       this.#arrivals.set(name, { tensor, position, received: tensor.size, crc, written: tensor.size })
@@ -155,12 +164,12 @@ class AprWriter extends Writable {
 
   /** The first record of a tensor: it goes to its announced place, or behind everything that was announced. */
   #begin(record: TensorRecord): Arrival {
-    checkTensor(record)
+    this.#format.checkTensor(record)
     const { name, dtype, shape, size } = record
     const announced = this.#places.get(name)
     let position = this.#tail
-    if (announced?.size === size) position = (this.#layout?.dataOffset ?? 0) + announced.dataOffset
-    else this.#tail += align(size)
+    if (announced?.tensor.size === size) ({ position } = announced)
+    else this.#tail += size
     const arrival = { tensor: { name, dtype, shape, size }, position, received: 0, crc: 0, written: 0 }
     this.#arrivals.set(name, arrival)
     return arrival
@@ -185,37 +194,33 @@ class AprWriter extends Writable {
     await window.flush()
     const model = await this.#settle(this.#model)
     await turn()
-    const layout = layoutModel(model)
-    const head = encodeHead(model)
+    const layout = this.#format.layout(model)
+    const head = layout.head()
     await turn()
-    const footer = new Uint8Array(FOOTER_BYTES)
-    new DataView(footer.buffer).setUint32(0, this.#checksum(layout, head), true)
-    await output.commit(head, HEADER_BYTES, footer, layout.fileSize, () => {
+    const tail = layout.tail(head, (name) => this.#arrivals.get(name)?.crc ?? 0)
+    await output.commit(head, layout.sealBytes, tail, layout.fileSize, () => {
       // The stream was ended while its last bytes were on their way.
       if (this.destroying) throw getStreamError(this) ?? new Error('the stream was ended')
     })
   }
 
   /** The model of what arrived. Where that is not what was announced, its data is moved to its places. */
-  async #settle(model: AprModel): Promise<AprModel> {
+  async #settle(model: Model): Promise<Model> {
+    this.#checkFormat(model)
     const settled = settledModel(model, this.#arrived)
     if (settled === this.#announced) return settled
-    const { entries, dataOffset: start } = layoutModel(settled)
-    const moves = entries.map(({ name, size, dataOffset }) => {
-      return { from: this.#arrivals.get(name)?.position ?? 0, to: start + dataOffset, size }
+    const moves = this.#format.layout(settled).tensors.map(({ tensor: { name, size }, position }) => {
+      return { from: this.#arrivals.get(name)?.position ?? 0, to: position, size }
     })
     if (moves.some(({ from, to }) => from !== to)) await this.#opened().output.rearrange(moves)
     return settled
   }
 
-  /** CRC-32 of the file, from those of its parts. */
-  #checksum({ entries }: Layout, head: Uint8Array): number {
-    let crc = crc32(head)
-    for (const { name, size } of entries) {
-      crc = combineCrc32(crc, this.#arrivals.get(name)?.crc ?? 0, size)
-      crc = appendZerosCrc32(crc, align(size) - size)
-    }
-    return crc
+  /** @throws AprError `APR_BAD_RECORD` for a model of another format: what of it this one holds is no guess of ours */
+  #checkFormat({ format }: ModelOf<string>): void {
+    const { name } = this.#format
+    if (format === name) return
+    throw new AprError('APR_BAD_RECORD', `expected a model of the format ${name}, found one of ${printable(format)}`)
   }
 
   #opened(): { output: OutputFile; window: WriteWindow } {

@@ -75,10 +75,10 @@ void test('the literal in the README has every option with its default', (t) => 
 void test('the comments in the types have every option with its default', (t) => {
   const interfaces: [string, string, Table][] = [
     ['streams/reader', 'ReaderOptions', READER_OPTIONS],
-    ['streams/quantize-model', 'Q4KOptions', Q4K_OPTIONS],
+    ['streams/quantization', 'Q4KOptions', Q4K_OPTIONS],
     ['streams/writer', 'WriterOptions', WRITER_OPTIONS],
     ['jobs/mode', 'ModeOptions', QUANTIZE_OPTIONS],
-    ['jobs/quantize', 'QuantizeOptions', QUANTIZE_OPTIONS],
+    ['jobs/job', 'QuantizeOptions', QUANTIZE_OPTIONS],
     ['jobs/plan', 'PlanOptions', PLAN_OPTIONS],
     ['jobs/input', 'ReadOptions', READ_OPTIONS],
   ]

@@ -122,7 +122,7 @@ for (const [what, { change, message }] of Object.entries(POISONS)) {
     cpSync(join(root, 'dist'), join(folder, 'package/dist'), { recursive: true })
     cpSync(join(root, 'package.json'), join(folder, 'package/package.json'))
     symlinkSync(join(root, 'node_modules'), join(folder, 'package/node_modules'))
-    const worker = join(folder, 'package/dist/streams/worker-source.js')
+    const worker = join(folder, 'package/dist/threads/worker-source.js')
     // A module with the program as its one text.
     const module = readFileSync(worker, 'utf8')
     const text = module.slice(module.indexOf('"'))

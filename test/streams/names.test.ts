@@ -13,7 +13,7 @@ import {
   type TensorRecord,
 } from 'apr-stream'
 import { OutputFile } from '../../dist/files/output-file.js'
-import { writeWhole } from '../../dist/streams/write-in-memory.js'
+import { writeWhole } from '../../dist/jobs/write-in-memory.js'
 import { arbitraryTensor, filesIn, MemorySource, modelBytes, run, type StoredTensor } from '../helpers/files.js'
 
 const TWICE = { code: 'APR_BAD_INDEX', tensor: 'x', message: /^expected every tensor name once, found one twice/ }
@@ -51,6 +51,7 @@ for (const [what, pair] of Object.entries(PAIRS)) {
       tensors: [...OTHERS, ...pair].map((tensor) => ({ ...tensor, ...renamed(tensor) })),
       metadata: '{}',
       flags: 0x0400,
+      format: 'apr' as const,
       minorVersion: 0,
       reserved: new Uint8Array(20),
     })

@@ -22,7 +22,7 @@ import {
 } from 'apr-stream'
 import { minmaxBlock } from '../../dist/quant/minmax.js'
 import { searchBlock } from '../../dist/quant/search.js'
-import { cutTensor } from '../../dist/streams/cut-tensor.js'
+import { cutTensor } from '../../dist/records/cut-tensor.js'
 import {
   arbitraryTensor,
   f32Bytes,

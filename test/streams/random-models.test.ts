@@ -10,7 +10,7 @@ import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
 import { test } from 'tap'
 import { aprReader, aprWriter, q4k, quantize, verify, type QuantizeOptions } from 'apr-stream'
-import { threadsFor } from '../../dist/streams/executor.js'
+import { threadsFor } from '../../dist/threads/executor.js'
 import { arbitraryTensor, run } from '../helpers/files.js'
 import {
   announced,

@@ -17,6 +17,7 @@ void test('only the bytes of a record go to a thread, whatever memory they are a
     tensors: [tensor],
     metadata: '{}',
     flags: 0x0400,
+    format: 'apr' as const,
     minorVersion: 0,
     reserved: new Uint8Array(20),
   })

@@ -3,13 +3,13 @@
  * CRC-32. Known in whole before the first byte of data, because the model says every size.
  */
 import { AprError } from '../../model/errors.js'
-import type { AprModel, TensorInfo } from '../../model/tensor.js'
-import { utf8Bytes } from '../../model/utf8.js'
+import type { TensorInfo } from '../../model/tensor.js'
 import { align, encodeHeader, FOOTER_BYTES, HEADER_BYTES } from './header.js'
 import { MAX_METADATA_BYTES } from './metadata.js'
+import { metadataBytes, type AprModel } from './model.js'
 import { checkTensor, compareNames, encodeEntry, entryBytes, MAX_TENSORS, type IndexEntry } from './tensor-index.js'
 
-export interface Layout {
+export interface AprLayout {
   /** The tensors in the order of the index; `dataOffset` is relative to the data section. */
   readonly entries: readonly IndexEntry[]
   /** Absolute offsets of the tensor index and of the data section. */
@@ -20,17 +20,16 @@ export interface Layout {
 }
 
 /** Models are shared by all who look at one, so each is laid out once. */
-const layouts = new WeakMap<AprModel, Layout>()
+const layouts = new WeakMap<AprModel, AprLayout>()
 
 /**
- * @param metadataBytes of the model's metadata in UTF-8, where they are known already
  * @throws AprError `APR_LIMIT`, `APR_BAD_RECORD` for tensors that the format cannot hold, `APR_BAD_INDEX` for two of
  * one name
  */
-export function layoutModel(model: AprModel, metadataBytes?: number): Layout {
+export function layoutModel(model: AprModel): AprLayout {
   let layout = layouts.get(model)
   if (layout === undefined) {
-    layout = layoutTensors(model.tensors, metadataBytes ?? utf8Bytes(model.metadata))
+    layout = layoutTensors(model.tensors, metadataBytes(model))
     layouts.set(model, layout)
   }
   return layout
@@ -61,15 +60,15 @@ export function encodeHead(model: AprModel): Uint8Array {
   return head
 }
 
-function layoutTensors(tensors: readonly TensorInfo[], metadataBytes: number): Layout {
+function layoutTensors(tensors: readonly TensorInfo[], sizeOfMetadata: number): AprLayout {
   if (tensors.length > MAX_TENSORS) {
     throw new AprError('APR_LIMIT', `expected at most ${MAX_TENSORS} tensors, found ${tensors.length}`)
   }
-  if (metadataBytes > MAX_METADATA_BYTES) {
-    throw new AprError('APR_LIMIT', `expected at most ${MAX_METADATA_BYTES} bytes of metadata, found ${metadataBytes}`)
+  if (sizeOfMetadata > MAX_METADATA_BYTES) {
+    throw new AprError('APR_LIMIT', `expected at most ${MAX_METADATA_BYTES} bytes of metadata, found ${sizeOfMetadata}`)
   }
   const { entries, dataBytes } = placeTensors(tensors)
-  const indexOffset = align(HEADER_BYTES + metadataBytes)
+  const indexOffset = align(HEADER_BYTES + sizeOfMetadata)
   const dataOffset = align(indexOffset + entries.reduce((sum, entry) => sum + entryBytes(entry), 0))
   return { entries, indexOffset, dataOffset, fileSize: dataOffset + dataBytes + FOOTER_BYTES }
 }

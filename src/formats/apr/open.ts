@@ -4,7 +4,7 @@
  */
 import { crc32 } from '../../checksum/crc32.js'
 import { AprError, located } from '../../model/errors.js'
-import { align, decodeHeader, FOOTER_BYTES, HEADER_BYTES, type AprHeader } from './header.js'
+import { align, ALIGNMENT, decodeHeader, FOOTER_BYTES, HEADER_BYTES, type AprHeader } from './header.js'
 import { decodeMetadata, MAX_METADATA_BYTES } from './metadata.js'
 import {
   compareNames,
@@ -14,68 +14,15 @@ import {
   MIN_ENTRY_BYTES,
   type IndexEntry,
 } from './tensor-index.js'
-import { openSource, type ByteSource } from '../../files/byte-source.js'
-import type { FilePath } from '../../files/path.js'
-import type { AprModel, TensorInfo } from '../../model/tensor.js'
-
-/** A part of the file that holds something. */
-export interface Section {
-  readonly start: number
-  readonly size: number
-  /** Bytes behind it up to the next section, or to the checksum: they must be zero. */
-  gap: number
-  /** Its CRC-32, once all of it was read. */
-  crc: number
-}
-
-/** The bytes of a tensor. */
-export interface TensorSection extends Section {
-  readonly tensor: TensorInfo
-}
-
-export interface OpenModel {
-  readonly header: AprHeader
-  readonly model: AprModel
-  /** One a tensor, in the order of the index. */
-  readonly tensors: readonly TensorSection[]
-  /** Header, metadata, index and every tensor that has bytes, in the order of the file. */
-  readonly sections: readonly Section[]
-  /** Where the CRC-32 stands at the end of the file; undefined when the file has none. */
-  readonly footerOffset: number | undefined
-}
-
-/** A source whose header, metadata and index were read. */
-export interface OpenInput {
-  readonly source: ByteSource
-  readonly open: OpenModel
-}
-
-/** Opens a source and reads what stands before its data. Closes it when that fails. */
-export async function openInput(input: string | URL | FilePath | ByteSource): Promise<OpenInput> {
-  const source = await openSource(input)
-  try {
-    return { source, open: await openModel(source) }
-  } catch (error) {
-    await source.close()
-    throw error
-  }
-}
+import type { ByteSource } from '../../model/byte-source.js'
+import type { AprModel } from './model.js'
+import { OpenedAprModel, type Section, type TensorSection } from './opened.js'
 
 /** Bytes of the index that are read at once. */
 const INDEX_CHUNK_BYTES = 64 * 1024
 
-/**
- * @throws AprError for every rule of the format that header, metadata and index can break, with the name of the source
- */
-async function openModel(source: ByteSource): Promise<OpenModel> {
-  try {
-    return await readModel(source)
-  } catch (error) {
-    throw error instanceof AprError ? error.at({ file: source.name }) : error
-  }
-}
-
-async function readModel(source: ByteSource): Promise<OpenModel> {
+/** @throws AprError for every rule of the format that header, metadata and index can break */
+export async function openModel(source: ByteSource): Promise<OpenedAprModel> {
   const headerBytes = await readBytes(source, 0, Math.min(HEADER_BYTES, source.size))
   const header = decodeHeader(headerBytes)
   checkSections(header, source.size)
@@ -86,24 +33,27 @@ async function readModel(source: ByteSource): Promise<OpenModel> {
   const tensors = index.entries.map((entry): TensorSection => {
     const { name, dtype, shape, size, dataOffset } = entry
     const tensor = Object.freeze({ name, dtype, shape, size })
-    return { tensor, start: header.dataOffset + dataOffset, size, gap: 0, crc: 0 }
+    return { tensor, position: header.dataOffset + dataOffset, size, gap: 0, padding: 0, crc: 0 }
   })
   checkExtent(tensors, source.size)
   const sections = [
-    { start: 0, size: HEADER_BYTES, gap: 0, crc: crc32(headerBytes) },
+    { position: 0, size: HEADER_BYTES, gap: 0, crc: crc32(headerBytes) },
     metadata.section,
     index.section,
     ...tensors,
   ]
     .filter(({ size }) => size > 0)
-    .sort((a, b) => a.start - b.start)
+    .sort((a, b) => a.position - b.position)
   checkOverlap(sections)
   const footerOffset = await findFooter(source, sections)
   sections.forEach((section, i) => {
-    section.gap = (sections[i + 1]?.start ?? footerOffset ?? source.size) - section.start - section.size
+    section.gap = (sections[i + 1]?.position ?? footerOffset ?? source.size) - section.position - section.size
   })
 
+  for (const section of tensors) if (section.gap < ALIGNMENT) section.padding = section.gap
+
   const model: AprModel = Object.freeze({
+    format: 'apr',
     tensors: Object.freeze(tensors.map(({ tensor }) => tensor)),
     metadata: metadata.text,
     flags: header.flags,
@@ -111,7 +61,7 @@ async function readModel(source: ByteSource): Promise<OpenModel> {
     reserved: header.reserved,
     ...(source.identity && { origin: source.identity }),
   })
-  return { header, model, tensors, sections, footerOffset }
+  return new OpenedAprModel(source, header, model, tensors, sections, footerOffset)
 }
 
 async function readBytes(source: ByteSource, position: number, size: number): Promise<Uint8Array> {
@@ -164,7 +114,7 @@ async function readMetadata(source: ByteSource, header: AprHeader): Promise<{ te
   const bytes = await readBytes(source, start, size)
   return {
     text: located({ offset: start }, () => decodeMetadata(bytes)),
-    section: { start, size, gap: 0, crc: crc32(bytes) },
+    section: { position: start, size, gap: 0, crc: crc32(bytes) },
   }
 }
 
@@ -200,7 +150,7 @@ async function readIndex(source: ByteSource, header: AprHeader): Promise<{ entri
     used = 0
   }
   crc = crc32(new Uint8Array(chunk.buffer, 0, used), crc)
-  return { entries, section: { start: header.indexOffset, size: position - header.indexOffset, gap: 0, crc } }
+  return { entries, section: { position: header.indexOffset, size: position - header.indexOffset, gap: 0, crc } }
 }
 
 function checkOrder(previous: IndexEntry | undefined, entry: IndexEntry): void {
@@ -223,13 +173,13 @@ function checkOrder(previous: IndexEntry | undefined, entry: IndexEntry): void {
 function checkExtent(tensors: readonly TensorSection[], fileSize: number): void {
   const last = tensors.reduce<TensorSection | undefined>(
     (latest, section) =>
-      latest === undefined || section.start + section.size > latest.start + latest.size ? section : latest,
+      latest === undefined || section.position + section.size > latest.position + latest.size ? section : latest,
     undefined,
   )
-  if (last && last.start + last.size > fileSize) {
+  if (last && last.position + last.size > fileSize) {
     throw new AprError(
       'APR_TRUNCATED',
-      `expected tensor data up to byte ${last.start + last.size}, found a file of ${fileSize} bytes`,
+      `expected tensor data up to byte ${last.position + last.size}, found a file of ${fileSize} bytes`,
       { tensor: last.tensor.name },
     )
   }
@@ -238,15 +188,15 @@ function checkExtent(tensors: readonly TensorSection[], fileSize: number): void 
 function checkOverlap(sections: readonly Section[]): void {
   let end = 0
   for (const section of sections) {
-    if (section.start < end) {
+    if (section.position < end) {
       const tensor = 'tensor' in section ? (section as TensorSection).tensor.name : undefined
       throw new AprError(
         'APR_BAD_INDEX',
-        `expected sections that do not overlap, found one from byte ${section.start} inside another that ends at byte ${end}`,
+        `expected sections that do not overlap, found one from byte ${section.position} inside another that ends at byte ${end}`,
         { tensor },
       )
     }
-    end = section.start + section.size
+    end = section.position + section.size
   }
 }
 
@@ -256,7 +206,7 @@ function checkOverlap(sections: readonly Section[]): void {
  */
 async function findFooter(source: ByteSource, sections: readonly Section[]): Promise<number | undefined> {
   const last = sections.at(-1)
-  const end = last ? last.start + last.size : HEADER_BYTES
+  const end = last ? last.position + last.size : HEADER_BYTES
   const rest = source.size - end
   const padding = align(end) - end
   if (rest === 0) return undefined

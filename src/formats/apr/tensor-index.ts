@@ -1,6 +1,7 @@
 import { AprError, located, printable } from '../../model/errors.js'
-import { isPossibleSize, tensorBytes, type TensorInfo } from '../../model/tensor.js'
+import { tensorBytes, type TensorInfo } from '../../model/tensor.js'
 import { utf8Bytes } from '../../model/utf8.js'
+import { isPossibleSize } from './model.js'
 import { decodeDType, encodeDType } from './dtypes.js'
 import { ALIGNMENT, getSafeInteger } from './header.js'
 

@@ -377,7 +377,7 @@ void test('a layout puts sections one behind the other, padded, and tensors in t
       (tensors, text) => {
         const metadata = JSON.stringify({ text })
         const reserved = Uint8Array.from({ length: 20 }, (_, i) => i)
-        const model = { tensors, metadata, flags: 0x0420, minorVersion: 1, reserved }
+        const model = { format: 'apr' as const, tensors, metadata, flags: 0x0420, minorVersion: 1, reserved }
         const found = layoutModel(model)
         const sorted = [...tensors].sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)))
         const expected = buildApr({
@@ -402,7 +402,7 @@ void test('a layout puts sections one behind the other, padded, and tensors in t
 })
 
 void test('a layout of tensors that the format cannot hold is refused', (t) => {
-  const base = { metadata: '{}', flags: 0, minorVersion: 0, reserved: new Uint8Array(20) }
+  const base = { format: 'apr' as const, metadata: '{}', flags: 0, minorVersion: 0, reserved: new Uint8Array(20) }
   const good: TensorInfo = { name: 'a', dtype: 'F32', shape: [2], size: 8 }
   const refused: [string, Partial<TensorInfo>[]][] = [
     ['APR_BAD_INDEX', [{}, {}]],

@@ -4,7 +4,8 @@
  */
 import { DTYPES, SUPER_BLOCK_ELEMENTS } from '../model/dtypes.js'
 import { AprError } from '../model/errors.js'
-import { elementCount, type TensorInfo, type TensorRecord } from '../model/tensor.js'
+import { blockElement, elementCount, type TensorInfo } from '../model/tensor.js'
+import type { TensorRecord } from '../model/record.js'
 import { Q4K_BLOCK_BYTES } from '../quant/blocks/q4k.js'
 import { aprQ8Scale } from '../quant/decode.js'
 import { blocksBefore, isFloat, type Run } from '../quant/run.js'
@@ -102,6 +103,29 @@ function toWiden(record: TensorRecord, data: Uint8Array, scale: number | undefin
     runs.push(runOf(record, elements, part))
   }
   return runs
+}
+
+/** Some of a tensor's bytes: of the first, and behind the last. */
+interface Bytes {
+  readonly name: string
+  readonly start: number
+  readonly end: number
+}
+
+/** The bytes of `from` that these bytes of `to` are made of, from a super-block's start on. */
+export function sourceRanges(from: TensorInfo, to: TensorInfo, { name, start, end }: Bytes): Bytes[] {
+  if (to.dtype === from.dtype) return [{ name, start, end }]
+  const { blockElements, blockBytes, headBytes } = DTYPES[from.dtype]
+  const total = elementCount(from.shape)
+  const isQuantized = to.dtype === 'Q4_K'
+  // The elements up to a byte of the result: super-blocks as in `blockElement`, or numbers of four bytes.
+  const elementsBefore = (units: number): number =>
+    Math.min(total, isQuantized ? blockElement(from.shape, units) : units)
+  const unitBytes = isQuantized ? Q4K_BLOCK_BYTES : F32_BYTES
+  const first = Math.floor(elementsBefore(Math.floor(start / unitBytes)) / blockElements)
+  const last = Math.ceil(elementsBefore(Math.ceil(end / unitBytes)) / blockElements)
+  const bytes = { name, start: headBytes + first * blockBytes, end: Math.min(from.size, headBytes + last * blockBytes) }
+  return headBytes > 0 && start < end ? [{ name, start: 0, end: headBytes }, bytes] : [bytes]
 }
 
 interface Part {

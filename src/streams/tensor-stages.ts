@@ -1,13 +1,13 @@
 /** The stages that users put between reader and writer: filter tensors, rename and reshape them, edit metadata. */
-import { Transform } from 'streamx'
+import { formatOf } from '../formats/formats.js'
 import { AprError } from '../model/errors.js'
-import { editMetadata } from '../formats/apr/metadata.js'
-import { isPossibleSize, tensorBytes, type AprModel, type TensorInfo, type TensorRecord } from '../model/tensor.js'
-import { release } from './buffers.js'
-import { Intake, withTensors } from './changed-model.js'
+import type { Model } from '../model/model.js'
+import { tensorBytes, type TensorInfo } from '../model/tensor.js'
 import { answering, metadataChange, tensorChange, trueOrFalse, type TensorChange } from '../options/answers.js'
-import { transformFace, type TensorTransform } from './face.js'
-import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done } from './streamx.js'
+import { release } from '../records/buffers.js'
+import { withTensors } from './changed-model.js'
+import type { TensorTransform } from './face.js'
+import { toTransform, type RecordStage } from './stage.js'
 
 /**
  * Passes the tensors for which `keep` returns true, and drops the others: from the stream, the index and the count of
@@ -17,19 +17,24 @@ import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done } from './st
  * @throws AprError `APR_BAD_OPTION` at once, and as the stream's error for another answer; what `keep` throws
  */
 export function filterTensors(keep: (tensor: TensorInfo) => boolean): TensorTransform {
+  return toTransform(filterStage(keep))
+}
+
+/** `filterTensors` without its stream. */
+export function filterStage(keep: (tensor: TensorInfo) => boolean): RecordStage {
   const isKept = answering('keep of filterTensors', keep, trueOrFalse)
-  const intake = new Intake((model) =>
-    withTensors(
-      model,
-      model.tensors.filter((tensor) => isKept(tensor)),
-    ),
-  )
-  return stage((record) => {
-    const model = intake.take(record)
-    if (isKept(record)) return { ...record, model }
-    release(record.data)
-    return undefined
-  }, intake)
+  return {
+    derive(model) {
+      const kept = model.tensors.filter((tensor) => isKept(tensor))
+      return withTensors(model, kept)
+    },
+    convert(record, model) {
+      if (isKept(record)) return { ...record, model }
+      release(record.data)
+      return undefined
+    },
+    needs: (ranges) => [...ranges],
+  }
 }
 
 /**
@@ -40,11 +45,16 @@ export function filterTensors(keep: (tensor: TensorInfo) => boolean): TensorTran
  *   bytes do not fit; what `change` throws
  */
 export function mapTensors(change: (tensor: TensorInfo) => TensorChange): TensorTransform {
+  return toTransform(mapStage(change))
+}
+
+/** `mapTensors` without its stream. */
+export function mapStage(change: (tensor: TensorInfo) => TensorChange): RecordStage {
   const changes = answering('change of mapTensors', change, tensorChange)
-  const changed = (tensor: TensorInfo): TensorInfo => {
+  const changed = (tensor: TensorInfo, model: Model): TensorInfo => {
     const { name, dtype, shape, size } = tensor
     const result = { ...changes({ name, dtype, shape, size }), size }
-    if (!isPossibleSize(result)) {
+    if (!formatOf(model).isPossibleSize(result)) {
       throw new AprError(
         'APR_BAD_RECORD',
         `expected a change that keeps the tensor's ${size} bytes, found ${result.dtype} [${result.shape.join(', ')}] of ${tensorBytes(result.dtype, result.shape)} bytes`,
@@ -53,8 +63,18 @@ export function mapTensors(change: (tensor: TensorInfo) => TensorChange): Tensor
     }
     return Object.freeze(result)
   }
-  const intake = new Intake((model) => withTensors(model, model.tensors.map(changed)))
-  return stage((record) => ({ ...record, ...changed(record), model: intake.take(record) }), intake)
+  return {
+    derive(model) {
+      const tensors = model.tensors.map((tensor) => changed(tensor, model))
+      return withTensors(model, tensors)
+    },
+    convert: (record, model) => ({ ...record, ...changed(record, model), model }),
+    needs(ranges, model) {
+      // The bytes stay: only the names are others.
+      const before = new Map(model.tensors.map((tensor) => [changed(tensor, model).name, tensor.name]))
+      return ranges.map((range) => ({ ...range, name: before.get(range.name) ?? range.name }))
+    },
+  }
 }
 
 /**
@@ -68,33 +88,12 @@ export function mapMetadata(
   change: (metadata: Readonly<Record<string, unknown>>) => Record<string, unknown> | undefined,
 ): TensorTransform {
   const changesOf = answering('change of mapMetadata', change, metadataChange)
-  const intake = new Intake((model): AprModel => {
-    const changes = changesOf(JSON.parse(model.metadata) as Record<string, unknown>)
-    return Object.freeze({ ...model, ...(changes && { metadata: editMetadata(model.metadata, changes) }) })
-  })
-  return stage((record) => ({ ...record, model: intake.take(record) }), intake)
-}
-
-/** Passes every record, after `look` has seen it. */
-export function tapRecords(look: (record: TensorRecord) => void): TensorTransform {
-  return stage((record) => {
-    look(record)
-    return record
-  })
-}
-
-/** A stage that makes one record, or none, of each. */
-function stage(convert: (record: TensorRecord) => TensorRecord | undefined, intake?: Intake): TensorTransform {
-  const inner = new Transform({
-    highWaterMark: QUEUE_BYTES,
-    byteLength: recordBytes,
-    transform(value: unknown, done: (error: Error | null, record?: TensorRecord) => void) {
-      bridge<TensorRecord | undefined>(() => convert(checkIsRecord(value)), done)
+  return toTransform({
+    derive(model) {
+      const format = formatOf(model)
+      return format.withMetadata(model, changesOf(format.metadata(model)) ?? {})
     },
-    flush(done: Done) {
-      intake?.end()
-      done(null)
-    },
+    convert: (record, model) => ({ ...record, model }),
+    needs: (ranges) => [...ranges],
   })
-  return transformFace(inner)
 }

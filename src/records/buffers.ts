@@ -7,7 +7,7 @@
  * kept it, or passed it on twice, finds it empty, never filled with other bytes.
  */
 import { AprError } from '../model/errors.js'
-import type { TensorRecord } from '../model/tensor.js'
+import type { TensorRecord } from '../model/record.js'
 
 /** Data of a record that shares its memory with others, or has it for itself: made here, and passed on once. */
 const LENT = Symbol('lent')

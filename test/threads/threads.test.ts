@@ -31,3 +31,32 @@ void test('threads without work keep no process alive: a stage that is left ends
   t.equal(stdout.trim(), 'threads were started')
   t.end()
 })
+
+void test('threads that are ended while they answer are waited for', (t) => {
+  const program = `
+    import { setTimeout } from 'node:timers/promises'
+    import { ThreadPool } from './dist/threads/thread-pool.js'
+    const task = () => {
+      const data = new Uint8Array(4 * 256 * 64)
+      return { run: { dtype: 'F32', data, elements: 256 * 64, rowElements: 256 }, fit: 'minmax', mayOverwrite: true }
+    }
+    for (let i = 0; i < 60; i++) {
+      const pool = new ThreadPool(2)
+      const tasks = Array.from({ length: 30 }, () => pool.run(task(), { transferList: [] }))
+      const settled = Promise.allSettled(tasks)
+      await tasks[i % 8]
+      if (i % 3 === 0) await setTimeout(1)
+      await pool.destroy()
+      await settled
+    }
+    console.log('all ended')`
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    cwd: fileURLToPath(new URL('../..', import.meta.url)),
+    encoding: 'utf8',
+    env: PLAIN_ENVIRONMENT,
+    timeout: 60_000,
+  })
+  t.equal(status, 0, stderr)
+  t.equal(stdout.trim(), 'all ended')
+  t.end()
+})

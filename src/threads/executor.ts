@@ -5,7 +5,7 @@ import type { Fit, Kernel } from '../quant/kernel.js'
 import type { Run } from '../quant/run.js'
 import { createSimdKernel } from '../quant/simd.js'
 import { isInPlace, performTask, resultBytes, type Task, type TaskResult } from '../quant/task.js'
-import { disown, type BufferPool } from './buffers.js'
+import { disown, type BufferPool } from '../records/buffers.js'
 import { ThreadPool } from './thread-pool.js'
 
 /** Runs up to this many elements are done here and now: 0.2 ms, about what a message to a thread and back costs. */
@@ -16,7 +16,29 @@ const ELEMENTS_PER_THREAD = { search: 4 * 1024 * 1024, minmax: 64 * 1024 * 1024 
 /** Bytes of the pieces that small results share. */
 const SPARE_BYTES = 64 * 1024
 
-export class Executor {
+/** A piece of work, and whose it is. */
+export interface Work {
+  /** A run that is to become Q4_K, or without a fit F32. */
+  readonly run: Run
+  readonly fit: Fit | undefined
+  /** What the run's data is, or is a part of; used up where it is a pool's. */
+  readonly data: Uint8Array
+  /** Name of its tensor, for the error. */
+  readonly tensor: string
+}
+
+/** Who does the arithmetic. The bytes are the same, whoever it is. */
+export interface Executor {
+  /** How many pieces of work it does at the same time; 0 when it is done in the call. */
+  readonly threads: number
+  /** @throws AprError `APR_WORKER` when it could not be done */
+  perform(work: Work): Promise<TaskResult>
+  /** Ends it; work that is under way fails. */
+  close(): Promise<void>
+}
+
+/** This thread for little work, and threads of this process for much. */
+export class LocalExecutor implements Executor {
   readonly #maxThreads: number
   #threads = 0
   #pool: ThreadPool | undefined
@@ -39,12 +61,7 @@ export class Executor {
     this.#threads = threadsFor(elements, fit, this.#maxThreads)
   }
 
-  /**
-   * Turns a run into Q4_K, or without a fit into F32.
-   * @param data what the run's data is, or is a part of; used up where it is a pool's
-   * @param tensor its name, for the error
-   */
-  async perform(run: Run, fit: Fit | undefined, data: Uint8Array, tensor: string): Promise<TaskResult> {
+  async perform({ run, fit, data, tensor }: Work): Promise<TaskResult> {
     const owner = disown(data)
     // Only a buffer of our own may be overwritten; nobody else holds it.
     const task: Task = { run, fit, mayOverwrite: owner !== undefined }

@@ -1,28 +1,10 @@
-/** Where bytes come from: random access to one input. A path is opened into a ByteSource; anything else can be one. */
+/** Opens paths into byte sources; what is a source already is taken as it is. */
 import fs from 'fs-extra'
 import { AprError } from '../model/errors.js'
 import { found, isUrl } from '../model/found.js'
 import { fixPath, isFilePath, type FilePath } from './path.js'
 import { PositionedFile } from './positioned-file.js'
-import type { FileIdentity } from '../model/tensor.js'
-
-/** Random access to one input of fixed size. Reads may overlap in time. */
-export interface ByteSource {
-  /** Path or URL, for messages. */
-  readonly name: string
-  /** Bytes. */
-  readonly size: number
-  /** Changes whenever the content does, as an ETag; without it a job on this input cannot be resumed. */
-  readonly version?: string
-  /** Set where the input is a local file, so that it is never replaced by its own output. */
-  readonly identity?: FileIdentity
-  /** Fills all of `target` with the bytes at `position`, or fails. */
-  read(target: Uint8Array, position: number): Promise<void>
-  /** Fails when the input is no longer what it was when it was opened. Called once, after the last read. */
-  checkUnchanged?(): Promise<void>
-  /** Frees what the source holds. Called once, whatever happens, when no read is under way. */
-  close(): Promise<void>
-}
+import type { ByteSource } from '../model/byte-source.js'
 
 /** A local file that is open. What opened it and gave it to nobody closes it: `await using` does. */
 export interface OpenFile extends ByteSource {

@@ -88,6 +88,8 @@ export class ThreadPool {
     })
     const thread: Thread = { worker, jobs: [] }
     worker.on('message', (result: TaskResult) => {
+      // A late answer of a thread that is being ended: without a reference nothing might wait for its end.
+      if (this.#failure) return
       thread.jobs.shift()?.resolve(result)
       this.#send()
       if (thread.jobs.length === 0) worker.unref()

@@ -2,12 +2,11 @@
 import { Writable } from 'node:stream'
 import { crc32 } from '../checksum/crc32.js'
 import { AprError, checkNotAborted } from '../model/errors.js'
-import { align, FOOTER_BYTES, HEADER_BYTES } from '../formats/apr/header.js'
-import { encodeHead, layoutModel } from '../formats/apr/layout.js'
-import type { TensorRecord } from '../model/tensor.js'
+import { formatOf } from '../formats/formats.js'
+import type { TensorRecord } from '../model/record.js'
 import type { OutputFile } from '../files/output-file.js'
-import { ArrivedTensors } from './arrived-tensors.js'
-import { settledModel } from './changed-model.js'
+import { ArrivedTensors } from '../records/arrived-tensors.js'
+import { settledModel } from '../streams/changed-model.js'
 
 /** A sink that keeps every record in `records`. */
 export function collect(records: TensorRecord[]): Writable {
@@ -45,24 +44,19 @@ export async function writeWhole(
     else byTensor.set(record.name, [record])
   }
   const model = settledModel(last.model, arrived)
-  const layout = layoutModel(model)
-  const head = encodeHead(model)
-  let position = head.length
-  let crc = crc32(head)
-  const append = async (bytes: Uint8Array): Promise<void> => {
-    checkNotAborted(signal)
-    crc = crc32(bytes, crc)
-    await output.write(bytes, position)
-    position += bytes.length
-  }
-  for (const { name, size } of layout.entries) {
-    for (const record of byTensor.get(name) ?? []) {
-      await append(record.data)
+  const layout = formatOf(model).layout(model)
+  const crcs = new Map<string, number>()
+  for (const { tensor, position } of layout.tensors) {
+    let crc = 0
+    for (const record of byTensor.get(tensor.name) ?? []) {
+      checkNotAborted(signal)
+      crc = crc32(record.data, crc)
+      await output.write(record.data, position + record.offset)
       onWritten(record)
     }
-    await append(new Uint8Array(align(size) - size))
+    crcs.set(tensor.name, crc)
   }
-  const footer = new Uint8Array(FOOTER_BYTES)
-  new DataView(footer.buffer).setUint32(0, crc, true)
-  await output.commit(head, HEADER_BYTES, footer, layout.fileSize, () => checkNotAborted(signal))
+  const head = layout.head()
+  const tail = layout.tail(head, (name) => crcs.get(name) ?? 0)
+  await output.commit(head, layout.sealBytes, tail, layout.fileSize, () => checkNotAborted(signal))
 }

@@ -1,0 +1,49 @@
+/** The APR format, as the engines and the stages see it. */
+import { crc32 } from '../../checksum/crc32.js'
+import { appendZerosCrc32, combineCrc32 } from '../../checksum/combine.js'
+import type { Format, Layout } from '../format.js'
+import { align, FOOTER_BYTES, HEADER_BYTES } from './header.js'
+import { encodeHead, layoutModel } from './layout.js'
+import { editMetadata } from './metadata.js'
+import { isPossibleSize, metadataBytes, withQuantized, withTensors, type AprModel } from './model.js'
+import { openModel } from './open.js'
+import { checkTensor } from './tensor-index.js'
+
+export const apr: Format = {
+  name: 'apr',
+  open: openModel,
+  layout,
+  checkTensor,
+  isPossibleSize,
+  withTensors,
+  withQuantized,
+  metadata: (model) => JSON.parse(model.metadata) as Record<string, unknown>,
+  withMetadata: (model, changes) => Object.freeze({ ...model, metadata: editMetadata(model.metadata, changes) }),
+  metadataBytes,
+}
+
+function layout(model: AprModel): Layout {
+  const { entries, dataOffset, fileSize } = layoutModel(model)
+  return {
+    fileSize,
+    // Made when it is asked for: a plan is not to hold it.
+    get tensors() {
+      return entries.map((tensor) => {
+        return { tensor, position: dataOffset + tensor.dataOffset, padding: align(tensor.size) - tensor.size }
+      })
+    },
+    // The header.
+    sealBytes: HEADER_BYTES,
+    head: () => encodeHead(model),
+    tail(head, crcOf) {
+      let crc = crc32(head)
+      for (const { name, size } of entries) {
+        crc = combineCrc32(crc, crcOf(name), size)
+        crc = appendZerosCrc32(crc, align(size) - size)
+      }
+      const footer = new Uint8Array(FOOTER_BYTES)
+      new DataView(footer.buffer).setUint32(0, crc, true)
+      return footer
+    },
+  }
+}

@@ -1,0 +1,65 @@
+/** What a job is asked for, and what it tells. */
+import type { PhaseProgress } from '../files/output-options.js'
+import type { Reason } from '../quant/policy.js'
+import type { Q4KOptions } from '../streams/quantization.js'
+import type { ReaderOptions } from '../streams/reader.js'
+import type { Mode, ModeOptions } from './mode.js'
+
+export interface QuantizeOptions extends Q4KOptions, ReaderOptions, ModeOptions {
+  /** Replace an existing output. Default false: an existing output is an error. */
+  overwrite?: boolean | undefined
+  /**
+   * Go on from what an earlier run of the same job has left: the same input, options and version of this package. What
+   * it wrote is proven first. A run that fails then leaves its partial file for the next. Default false.
+   */
+  resume?: boolean | undefined
+  /** Refuse to start where the disk has less room than the output takes. Default true. */
+  spaceCheck?: boolean | undefined
+  /** Refuse to start where the plan has warnings. Default false: they are in the report. */
+  strict?: boolean | undefined
+  /**
+   * Called as the job goes on, once a record in each phase. What it throws ends the job; a promise is refused: nothing
+   * awaits it.
+   */
+  onProgress?: ((progress: Progress) => void) | undefined
+  /** Ends the job; the promise rejects with the signal's reason as cause. */
+  signal?: AbortSignal | undefined
+}
+
+export interface Progress extends PhaseProgress {
+  /**
+   * What is being done. With `resume`, `checking` comes first: what an earlier run has left is read back. Mode `stream`
+   * then has one phase, `quantizing`, in which reading and writing go along; mode `memory` has `reading`, `quantizing`
+   * and `writing`, one after the other.
+   */
+  readonly phase: 'checking' | 'reading' | 'quantizing' | 'writing'
+}
+
+export interface QuantizeReport extends JobSummary {
+  readonly output: string
+  /** With `resume`: tensors that an earlier run had written, and why there are none where something was left of one. */
+  readonly resumedTensors: number
+  readonly restartReason: string | undefined
+  readonly seconds: number
+  /** Peak resident memory of the whole process so far. */
+  readonly peakMemoryBytes: number
+}
+
+/** What a plan and a report both tell. */
+export interface JobSummary {
+  readonly input: string
+  /** Sizes of the files, the output's exact. */
+  readonly inputBytes: number
+  readonly outputBytes: number
+  /** `inputBytes / outputBytes`. */
+  readonly ratio: number
+  /** Numbers of tensors. */
+  readonly tensors: number
+  readonly quantized: number
+  readonly kept: number
+  /** How many tensors are quantized or kept for which reason. */
+  readonly reasons: Partial<Record<Reason, number>>
+  readonly mode: Mode
+  /** What is likely to disappoint, in sentences. */
+  readonly warnings: readonly string[]
+}

@@ -1,8 +1,8 @@
 import { AprError } from '../../model/errors.js'
 import type { DType } from '../../model/dtypes.js'
 
-/** The id of each dtype in the tensor index: the one that writers use. */
-const IDS: Record<DType, number> = {
+/** The id in the tensor index of each dtype that the format holds: the one that writers use. */
+const IDS: Partial<Record<DType, number>> = {
   F32: 0,
   F16: 1,
   F64: 3,
@@ -18,15 +18,19 @@ const IDS: Record<DType, number> = {
 }
 
 const DTYPES = new Map<number, DType>([
-  ...(Object.keys(IDS) as DType[]).map((dtype) => [IDS[dtype], dtype] as const),
+  ...(Object.entries(IDS) as [DType, number][]).map(([dtype, id]) => [id, dtype] as const),
   // Files older than March 2026 use these.
   [2, 'BF16'],
   [8, 'APR_Q4'],
   [9, 'APR_Q8'],
 ])
 
+/** @throws AprError `APR_UNSUPPORTED` for a dtype that the format does not hold */
 export function encodeDType(dtype: DType): number {
-  return IDS[dtype]
+  const id = IDS[dtype]
+  if (id !== undefined) return id
+  const held = Object.keys(IDS).join(', ')
+  throw new AprError('APR_UNSUPPORTED', `expected a dtype that APR holds (${held}), found ${dtype}`)
 }
 
 /** @throws AprError `APR_UNSUPPORTED` for an id that no dtype has. */

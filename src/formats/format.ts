@@ -18,7 +18,7 @@ export interface PlacedTensor {
 }
 
 /** A source whose model is known: all was checked that can be without reading a tensor. */
-export interface OpenedModel<M extends ModelOf<string> = Model> {
+export interface OpenedModelOf<M extends ModelOf<string>> {
   readonly source: ByteSource
   readonly model: M
   /** One a tensor, in the order in which they are read. */
@@ -65,13 +65,13 @@ export interface Layout {
 }
 
 /** A format: what the engines and the stages ask of it. Pure, but for the reads of `open` and `finish`. */
-export interface Format<M extends ModelOf<string> = Model> {
+export interface FormatOf<M extends ModelOf<string>> {
   readonly name: M['format']
   /**
    * Reads what stands before the data, and checks it. Does not close the source.
    * @throws AprError for every rule of the format that can be broken there
    */
-  open(source: ByteSource): Promise<OpenedModel<M>>
+  open(source: ByteSource): Promise<OpenedModelOf<M>>
   /** @throws AprError for what the format cannot hold, `APR_BAD_INDEX` for two tensors of one name */
   layout(model: M): Layout
   /** @throws AprError for a tensor that the format cannot hold */
@@ -89,6 +89,10 @@ export interface Format<M extends ModelOf<string> = Model> {
   /** Bytes of metadata, for estimates of memory. */
   metadataBytes(model: M): number
 }
+
+/** Any of the formats, and a model opened as any of them. */
+export type Format = FormatOf<Model>
+export type OpenedModel = OpenedModelOf<Model>
 
 /**
  * Checks bytes that no tensor has.

@@ -2,11 +2,11 @@
 import { AprError, printable } from '../model/errors.js'
 import type { Model, ModelOf, Models } from '../model/model.js'
 import { apr } from './apr/format.js'
-import type { Format } from './format.js'
+import type { Format, FormatOf } from './format.js'
 
 export type { AprModel } from './apr/model.js'
 
-export const FORMATS: { readonly [Name in keyof Models]: Format<Models[Name]> } = { apr }
+export const FORMATS: { readonly [Name in keyof Models]: FormatOf<Models[Name]> } = { apr }
 
 const BY_NAME: ReadonlyMap<string, Format> = new Map(Object.entries(FORMATS))
 

@@ -4,7 +4,7 @@
  */
 import { crc32 } from 'node:zlib'
 import type { ByteSource, DType, ModelOf, TensorInfo } from 'apr-stream'
-import type { Format, OpenedModel, PlacedTensor } from '../../dist/formats/format.js'
+import type { FormatOf, OpenedModel, OpenedModelOf, PlacedTensor } from '../../dist/formats/format.js'
 import { AprError } from 'apr-stream'
 
 export interface TinyModel extends ModelOf<'tiny'> {
@@ -14,7 +14,7 @@ export interface TinyModel extends ModelOf<'tiny'> {
 const HEAD_BYTES = 8
 const TAIL_BYTES = 4
 
-export const tiny: Format<TinyModel> = {
+export const tiny: FormatOf<TinyModel> = {
   name: 'tiny',
   async open(source) {
     const start = await read(source, 0, HEAD_BYTES)
@@ -60,7 +60,7 @@ export const tiny: Format<TinyModel> = {
   metadataBytes: ({ note }) => note.length,
 }
 
-class OpenedTiny implements OpenedModel<TinyModel> {
+class OpenedTiny implements OpenedModelOf<TinyModel> {
   readonly hasChecksum = true
   readonly #crcs = new Map<PlacedTensor, number>()
 

@@ -1,7 +1,7 @@
 /** The APR format, as the engines and the stages see it. */
 import { crc32 } from '../../checksum/crc32.js'
 import { appendZerosCrc32, combineCrc32 } from '../../checksum/combine.js'
-import type { Format, Layout } from '../format.js'
+import type { FormatOf, Layout } from '../format.js'
 import { align, FOOTER_BYTES, HEADER_BYTES } from './header.js'
 import { encodeHead, layoutModel } from './layout.js'
 import { editMetadata } from './metadata.js'
@@ -9,7 +9,7 @@ import { isPossibleSize, metadataBytes, withQuantized, withTensors, type AprMode
 import { openModel } from './open.js'
 import { checkTensor } from './tensor-index.js'
 
-export const apr: Format = {
+export const apr: FormatOf<AprModel> = {
   name: 'apr',
   open: openModel,
   layout,

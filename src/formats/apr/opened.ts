@@ -3,7 +3,7 @@ import { appendZerosCrc32, combineCrc32 } from '../../checksum/combine.js'
 import { crc32 } from '../../checksum/crc32.js'
 import type { ByteSource } from '../../model/byte-source.js'
 import { AprError } from '../../model/errors.js'
-import { checkZero, type FileDescription, type OpenedModel, type PlacedTensor } from '../format.js'
+import { checkZero, type FileDescription, type OpenedModelOf, type PlacedTensor } from '../format.js'
 import { flagNames, FOOTER_BYTES, hex, type AprHeader } from './header.js'
 import type { AprModel } from './model.js'
 
@@ -25,7 +25,7 @@ export interface TensorSection extends Section, PlacedTensor {
 /** Gaps that are no padding are read in pieces of this size. */
 const GAP_CHUNK_BYTES = 64 * 1024
 
-export class OpenedAprModel implements OpenedModel {
+export class OpenedAprModel implements OpenedModelOf<AprModel> {
   readonly source: ByteSource
   readonly model: AprModel
   readonly tensors: readonly TensorSection[]

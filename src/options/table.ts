@@ -9,6 +9,9 @@ import { BOOLEAN, callback, oneOf, PATH, SIGNAL, wholeNumber, type OptionRow } f
 
 const MIB = 1024 * 1024
 
+/** `4,194,304`. Not `toLocaleString`, whose tables would take megabytes of memory from every program. */
+const grouped = (value: number): string => String(value).replace(/\B(?=(\d{3})+$)/g, ',')
+
 /** Enough that a thread has its next record when it has done one. */
 export const Q4K_BYTES_PER_THREAD = 4 * MIB
 export const DEFAULT_THRESHOLD_BYTES = 4096 * MIB
@@ -52,7 +55,7 @@ export const Q4K_OPTIONS = {
   },
   highWaterMark: {
     kind: wholeNumber('bytes'),
-    derived: `${Q4K_BYTES_PER_THREAD.toLocaleString('en')} a thread`,
+    derived: `${grouped(Q4K_BYTES_PER_THREAD)} a thread`,
     meaning: 'records under way in the threads at the most; at least one record a thread',
   },
 } as const satisfies Record<string, OptionRow>
@@ -93,7 +96,7 @@ export const QUANTIZE_OPTIONS = {
   },
   threshold: {
     kind: wholeNumber('bytes', 0),
-    derived: `\`APR_STREAMING_THRESHOLD\`, else ${DEFAULT_THRESHOLD_BYTES.toLocaleString('en')}`,
+    derived: `\`APR_STREAMING_THRESHOLD\`, else ${grouped(DEFAULT_THRESHOLD_BYTES)}`,
     meaning: 'size of the input from which `auto` streams',
   },
   highWaterMark: {

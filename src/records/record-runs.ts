@@ -2,7 +2,7 @@
  * From records to the runs of elements that a kernel takes. A run starts and ends where a super-block does; records need
  * not: what a record has behind its last super-block waits for the next record of its tensor.
  */
-import { DTYPES, SUPER_BLOCK_ELEMENTS } from '../model/dtypes.js'
+import { DTYPES, SUPER_BLOCK_ELEMENTS, type DType } from '../model/dtypes.js'
 import { AprError } from '../model/errors.js'
 import { blockElement, elementCount, type TensorInfo } from '../model/tensor.js'
 import type { TensorRecord } from '../model/record.js'
@@ -15,6 +15,7 @@ import { blocksBefore, isFloat, type Run } from '../quant/run.js'
  * cut into several runs.
  */
 const MAX_RESULT_BYTES = 4 * 1024 * 1024
+const MAX_BLOCKS = Math.floor(MAX_RESULT_BYTES / Q4K_BLOCK_BYTES)
 const F32_BYTES = 4
 
 /** A run of a record, and where it and its result stand. */
@@ -66,20 +67,24 @@ export class RecordRuns {
     const { name } = record
     const row = rowElements(record)
     const found = elementsOf(record, data)
-    const before = this.#rests.get(name)
+    const before = this.#rests.size === 0 ? undefined : this.#rests.get(name)
     // The rest's own start is no boundary where blocks of the dtype are larger than one element.
     const start = superBlockStart(before?.end ?? found.first, row)
     if (before ? before.end !== found.first : start !== found.first) throw badRecord(record)
     const elements = before ? join(before, found) : found
     const end = superBlockStart(found.end, row)
     if (end < found.end) this.#rests.set(name, restOf(record, elements, end))
-    else this.#rests.delete(name)
-    if (elementCount(record.shape) === 0) return [runOf(record, elements, { start, end, row, offset: 0, scale })]
-    const maxBlocks = Math.floor(MAX_RESULT_BYTES / Q4K_BLOCK_BYTES)
-    return cutAtRows(start, end, row, maxBlocks).map((part) => {
-      const offset = blocksBefore(part.start, row) * Q4K_BLOCK_BYTES
-      return runOf(record, elements, { ...part, row, offset, scale })
-    })
+    else if (before) this.#rests.delete(name)
+    // A loop, and nothing made that is not needed: models can have tens of thousands of small tensors.
+    const runs: RecordRun[] = []
+    if (elementCount(record.shape) === 0) runs.push(runOf(record.dtype, elements, start, end, row, 0, scale))
+    for (let from = start; from < end;) {
+      const to = Math.min(end, partEnd(from, row))
+      const offset = blocksBefore(from, row) * Q4K_BLOCK_BYTES
+      runs.push(runOf(record.dtype, elements, from, to, row, offset, scale))
+      from = to
+    }
+    return runs
   }
 
   #scale({ name, dtype, offset }: TensorRecord, data: Uint8Array): number | undefined {
@@ -99,8 +104,8 @@ function toWiden(record: TensorRecord, data: Uint8Array, scale: number | undefin
   const step = MAX_RESULT_BYTES / F32_BYTES
   const runs: RecordRun[] = []
   for (let start = first; start < end || runs.length === 0; start += step) {
-    const part = { start, end: Math.min(end, start + step), row: Math.max(1, end), offset: start * F32_BYTES, scale }
-    runs.push(runOf(record, elements, part))
+    const to = Math.min(end, start + step)
+    runs.push(runOf(record.dtype, elements, start, to, Math.max(1, end), start * F32_BYTES, scale))
   }
   return runs
 }
@@ -119,52 +124,61 @@ export function sourceRanges(from: TensorInfo, to: TensorInfo, { name, start, en
   const total = elementCount(from.shape)
   const isQuantized = to.dtype === 'Q4_K'
   // The elements up to a byte of the result: super-blocks as in `blockElement`, or numbers of four bytes.
-  const elementsBefore = (units: number): number =>
-    Math.min(total, isQuantized ? blockElement(from.shape, units) : units)
+  const elementAt = (units: number): number => Math.min(total, isQuantized ? blockElement(from.shape, units) : units)
   const unitBytes = isQuantized ? Q4K_BLOCK_BYTES : F32_BYTES
-  const first = Math.floor(elementsBefore(Math.floor(start / unitBytes)) / blockElements)
-  const last = Math.ceil(elementsBefore(Math.ceil(end / unitBytes)) / blockElements)
+  const first = Math.floor(elementAt(Math.floor(start / unitBytes)) / blockElements)
+  const last = Math.ceil(elementAt(Math.ceil(end / unitBytes)) / blockElements)
   const bytes = { name, start: headBytes + first * blockBytes, end: Math.min(from.size, headBytes + last * blockBytes) }
   return headBytes > 0 && start < end ? [{ name, start: 0, end: headBytes }, bytes] : [bytes]
 }
 
-interface Part {
-  readonly start: number
-  readonly end: number
-  readonly row: number
-  readonly offset: number
-  readonly scale: number | undefined
-}
-
-function runOf({ dtype }: TensorInfo, elements: Elements, { start, end, row, offset, scale }: Part): RecordRun {
+/** @param offset of the result inside its tensor, in bytes */
+function runOf(
+  dtype: DType,
+  elements: Elements,
+  start: number,
+  end: number,
+  row: number,
+  offset: number,
+  scale: number | undefined,
+): RecordRun {
   if (!isFloat(dtype)) throw new Error(`${dtype} cannot be read as numbers`)
   const { blockElements, blockBytes } = DTYPES[dtype]
   const blockStart = Math.floor((start - elements.first) / blockElements)
   const blockEnd = Math.ceil((end - elements.first) / blockElements)
-  const data = elements.data.subarray(blockStart * blockBytes, blockEnd * blockBytes)
+  const data = part(elements.data, blockStart * blockBytes, blockEnd * blockBytes)
   const inBlock = start - elements.first - blockStart * blockElements
   const run = { dtype, data, start: inBlock, elements: end - start, rowElements: row, inRow: start % row }
   return {
-    run: { ...run, ...(scale !== undefined && { scale }) },
+    run: scale === undefined ? run : { ...run, scale },
     first: start,
     firstBlock: blocksBefore(start, row),
     offset,
   }
 }
 
+/** A view of a part; the same view where that is all. */
+function part(data: Uint8Array, start: number, end: number): Uint8Array {
+  return start === 0 && end >= data.length ? data : data.subarray(start, end)
+}
+
 /** @throws AprError `APR_BAD_RECORD` where the record starts or ends inside a block of its dtype, or outside its tensor */
 function elementsOf(record: TensorRecord, data: Uint8Array): Elements {
-  const { dtype, shape, size, offset } = record
-  const { blockElements, blockBytes, headBytes } = DTYPES[dtype]
-  const total = elementCount(shape)
+  const { size, offset } = record
+  const { headBytes } = DTYPES[record.dtype]
   const end = offset + data.length
-  const elementsBefore = (bytes: number): number =>
-    bytes === size ? total : ((Math.max(bytes, headBytes) - headBytes) / blockBytes) * blockElements
-  const found = { first: elementsBefore(offset), end: elementsBefore(end) }
+  const first = elementsBefore(record, offset)
+  const last = elementsBefore(record, end)
   const isInHead = (offset > 0 && offset < headBytes) || (end < headBytes && end < size)
-  const isWhole = Number.isInteger(found.first) && Number.isInteger(found.end)
-  if (end > size || isInHead || !isWhole) throw badRecord(record)
-  return { ...found, data: offset === 0 ? data.subarray(headBytes) : data }
+  if (end > size || isInHead || !Number.isInteger(first) || !Number.isInteger(last)) throw badRecord(record)
+  return { first, end: last, data: offset === 0 ? part(data, headBytes, data.length) : data }
+}
+
+/** Elements whose bytes are all among the first ones of a tensor: no whole number inside a block. */
+function elementsBefore({ dtype, shape, size }: TensorInfo, bytes: number): number {
+  const { blockElements, blockBytes, headBytes } = DTYPES[dtype]
+  if (bytes === size) return elementCount(shape)
+  return ((Math.max(bytes, headBytes) - headBytes) / blockBytes) * blockElements
 }
 
 function badRecord({ name, dtype, shape, offset, data, size }: TensorRecord): AprError {
@@ -199,16 +213,9 @@ function restOf({ dtype }: TensorInfo, elements: Elements, start: number): Eleme
   return { first: elements.first + block * blockElements, end: elements.end, data }
 }
 
-/** Parts of at most `maxBlocks` super-blocks: whole rows where one fits, else pieces of one. */
-function cutAtRows(start: number, end: number, row: number, maxBlocks: number): { start: number; end: number }[] {
-  const rows = Math.floor(maxBlocks / blocksBefore(row, row)) * row
-  const parts: { start: number; end: number }[] = []
-  for (let from = start; from < end;) {
-    const inRow = from % row
-    const step = inRow === 0 && rows > 0 ? rows : Math.min(row - inRow, maxBlocks * SUPER_BLOCK_ELEMENTS)
-    const to = Math.min(end, from + step)
-    parts.push({ start: from, end: to })
-    from = to
-  }
-  return parts
+/** Where a part that starts here ends at the latest: whole rows where one fits into the largest result, else in its row. */
+function partEnd(start: number, row: number): number {
+  const inRow = start % row
+  const rows = Math.floor(MAX_BLOCKS / blocksBefore(row, row)) * row
+  return start + (inRow === 0 && rows > 0 ? rows : Math.min(row - inRow, MAX_BLOCKS * SUPER_BLOCK_ELEMENTS))
 }

@@ -121,13 +121,14 @@ class Q4KStage extends Transform {
     const isAlone = runs.length === 1 && runs[0]?.run.data.buffer === data.buffer
     const fit = to.dtype === 'Q4_K' ? this.#quantization.options.fit : undefined
     const pending = runs.map((part): Pending => {
+      // Counted first: what is moved to a thread has no length any more.
+      const bytes = Math.max(part.run.data.length, resultBytes(part.run, fit))
       const result = this.#executor.perform({
         run: part.run,
         fit,
         data: isAlone ? data : part.run.data,
         tensor: record.name,
       })
-      const bytes = Math.max(part.run.data.length, resultBytes(part.run, fit))
       return { record: result.then((found) => toRecord(found, record, to, part, model)), bytes }
     })
     if (!isAlone) void Promise.allSettled(pending.map((part) => part.record)).then(() => release(data))

@@ -7,7 +7,7 @@ import { FORMATS } from '../formats/formats.js'
 import type { Model, ModelOf } from '../model/model.js'
 import type { TensorInfo } from '../model/tensor.js'
 import type { TensorRecord } from '../model/record.js'
-import { ArrivedTensors } from '../records/arrived-tensors.js'
+import { ArrivedTensors, isSameTensor } from '../records/arrived-tensors.js'
 import { release, takeOver } from '../records/buffers.js'
 import { settledModel } from './changed-model.js'
 import { checkOptions, takeOptions, type Checked } from '../options/check.js'
@@ -170,7 +170,11 @@ class ModelWriter extends Writable {
     let position = this.#tail
     if (announced?.tensor.size === size) ({ position } = announced)
     else this.#tail += size
-    const arrival = { tensor: { name, dtype, shape, size }, position, received: 0, crc: 0, written: 0 }
+    // Asked for once: of tens of thousands of tensors what is done with is let go.
+    this.#places.delete(name)
+    const isAnnounced = announced !== undefined && isSameTensor(announced.tensor, record)
+    const tensor = isAnnounced ? announced.tensor : { name, dtype, shape, size }
+    const arrival = { tensor, position, received: 0, crc: 0, written: 0 }
     this.#arrivals.set(name, arrival)
     return arrival
   }

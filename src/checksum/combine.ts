@@ -26,13 +26,29 @@ const POWERS = ((): Uint32Array => {
  * @param secondBytes length of B in bytes
  */
 export function combineCrc32(first: number, second: number, secondBytes: number): number {
-  return (multiply(powerOfX(8 * secondBytes), first) ^ second) >>> 0
+  return (multiply(shiftBy(secondBytes), first) ^ second) >>> 0
+}
+
+/** Models have many tensors of one size: the powers that were asked for last are kept. */
+const shifts = new Map<number, number>()
+const MAX_SHIFTS = 256
+
+/** x^(8 * bytes) modulo the polynomial. */
+function shiftBy(bytes: number): number {
+  let power = shifts.get(bytes)
+  if (power === undefined) {
+    if (shifts.size === MAX_SHIFTS) shifts.clear()
+    power = powerOfX(8 * bytes)
+    shifts.set(bytes, power)
+  }
+  return power
 }
 
 /** CRC-32 of `count` zero bytes that follow data with the checksum `crc`. */
 export function appendZerosCrc32(crc: number, count: number): number {
+  if (count === 0) return crc
   // crc(zeros) itself: the register starts at all ones and is inverted at the end.
-  const zeros = (multiply(powerOfX(8 * count), 0xffffffff) ^ 0xffffffff) >>> 0
+  const zeros = (multiply(shiftBy(count), 0xffffffff) ^ 0xffffffff) >>> 0
   return combineCrc32(crc, zeros, count)
 }
 

@@ -74,12 +74,15 @@ export class BufferPool {
  * @throws AprError `APR_BAD_RECORD` when another consumer has it
  */
 export function takeOver(record: TensorRecord): Uint8Array {
-  checkNotSpent(record)
-  const { data: view } = record
-  const { length } = view
-  const pool = disown(view)
-  if (pool) return pool.adopt(moveBuffer(view), length)
-  spend(view)
+  const { name, size, data: view } = record
+  const owner = owners.get(view)
+  if (size > 0 && (view.length === 0 || owner === SPENT)) throw gone(name)
+  if (owner instanceof BufferPool) {
+    const { length } = view
+    owners.delete(view)
+    return owner.adopt(moveBuffer(view), length)
+  }
+  if (owner === LENT) owners.set(view, SPENT)
   return view
 }
 
@@ -95,14 +98,13 @@ export function lend(view: Uint8Array): Uint8Array {
  * @throws AprError `APR_BAD_RECORD`
  */
 export function checkNotSpent({ name, size, data }: TensorRecord): void {
-  if (size === 0 || (data.length > 0 && owners.get(data) !== SPENT)) return
-  const what =
-    'expected a record with bytes, found one whose data is gone: a record passed on twice needs a copy (data.slice())'
-  throw new AprError('APR_BAD_RECORD', what, { tensor: name })
+  if (size > 0 && (data.length === 0 || owners.get(data) === SPENT)) throw gone(name)
 }
 
-function spend(view: Uint8Array): void {
-  if (owners.get(view) === LENT) owners.set(view, SPENT)
+function gone(tensor: string): AprError {
+  const what =
+    'expected a record with bytes, found one whose data is gone: a record passed on twice needs a copy (data.slice())'
+  return new AprError('APR_BAD_RECORD', what, { tensor })
 }
 
 /**
@@ -118,8 +120,11 @@ export function disown(view: Uint8Array): BufferPool | undefined {
 
 /** Gives a buffer back to its pool, if it has one. */
 export function release(view: Uint8Array): void {
-  spend(view)
-  disown(view)?.put(view)
+  const owner = owners.get(view)
+  if (owner === LENT) owners.set(view, SPENT)
+  if (!(owner instanceof BufferPool)) return
+  owners.delete(view)
+  owner.put(view)
 }
 
 function moveBuffer(view: Uint8Array): ArrayBuffer {

@@ -1,5 +1,5 @@
 /** Worker threads of q4k. */
-import { spawnSync } from 'node:child_process'
+import { spawnSync, type SpawnSyncReturns } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -21,12 +21,7 @@ void test('threads without work keep no process alive: a stage that is left ends
       stage.write(record)
       if (++records === 4) break
     }`
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
-    cwd: fileURLToPath(new URL('../..', import.meta.url)),
-    encoding: 'utf8',
-    env: PLAIN_ENVIRONMENT,
-    timeout: 60_000,
-  })
+  const { status, stdout, stderr } = run(program)
   t.equal(status, 0, stderr)
   t.equal(stdout.trim(), 'threads were started')
   t.end()
@@ -50,13 +45,18 @@ void test('threads that are ended while they answer are waited for', (t) => {
       await settled
     }
     console.log('all ended')`
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+  const { status, stdout, stderr } = run(program)
+  t.equal(status, 0, stderr)
+  t.equal(stdout.trim(), 'all ended')
+  t.end()
+})
+
+/** Runs a program in a process of its own, in the folder of the package. */
+function run(program: string): SpawnSyncReturns<string> {
+  return spawnSync(process.execPath, ['--input-type=module', '-e', program], {
     cwd: fileURLToPath(new URL('../..', import.meta.url)),
     encoding: 'utf8',
     env: PLAIN_ENVIRONMENT,
     timeout: 60_000,
   })
-  t.equal(status, 0, stderr)
-  t.equal(stdout.trim(), 'all ended')
-  t.end()
-})
+}

@@ -25,12 +25,15 @@ const DTYPES = new Map<number, DType>([
   [9, 'APR_Q8'],
 ])
 
-/** @throws AprError `APR_UNSUPPORTED` for a dtype that the format does not hold */
-export function encodeDType(dtype: DType): number {
+/**
+ * @param tensor whose it is, for the error
+ * @throws AprError `APR_UNSUPPORTED` for a dtype that the format does not hold
+ */
+export function encodeDType(dtype: DType, tensor?: string): number {
   const id = IDS[dtype]
   if (id !== undefined) return id
   const held = Object.keys(IDS).join(', ')
-  throw new AprError('APR_UNSUPPORTED', `expected a dtype that APR holds (${held}), found ${dtype}`)
+  throw new AprError('APR_UNSUPPORTED', `expected a dtype that APR holds (${held}), found ${dtype}`, { tensor })
 }
 
 /** @throws AprError `APR_UNSUPPORTED` for an id that no dtype has. */

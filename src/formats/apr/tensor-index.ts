@@ -140,7 +140,7 @@ export function checkTensor(tensor: TensorInfo): void {
   if (!isPossibleSize(tensor)) {
     throw new AprError('APR_BAD_RECORD', sizeMessage(dtype, shape, size), place)
   }
-  located(place, () => encodeDType(dtype))
+  encodeDType(dtype, name)
 }
 
 function checkEntry(entry: IndexEntry): void {

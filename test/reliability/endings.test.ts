@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { addAbortSignal } from 'node:stream'
+import { addAbortSignal, PassThrough, Readable } from 'node:stream'
 import { test } from 'tap'
 import { aprReader, aprWriter, inspect, plan, q4k, quantize, verify, type QuantizeOptions } from 'apr-stream'
 import { filesIn, MemorySource, run, SAMPLE } from '../helpers/files.js'
@@ -79,11 +79,15 @@ void test('an abort is an AbortError, and the reason is its cause', async (t) =>
   const output = join(t.testdir(), 'out.apr')
   for (const reason of ['a text', new Error('mine'), 0, null]) {
     const expected = { name: 'AbortError', code: 'ABORT_ERR', cause: reason }
-    const rejects = async (name: string, job: (controller: AbortController) => Promise<unknown>): Promise<void> => {
+    const rejects = async (
+      name: string,
+      job: (controller: AbortController) => Promise<unknown>,
+      wanted: object = expected,
+    ): Promise<void> => {
       const error: unknown = await job(new AbortController()).catch((error: unknown) => error)
       t.match(error, Error, name)
       const { name: kind, code, cause } = error as Error & { code: string }
-      t.strictSame({ name: kind, code, cause }, expected, `${name}, ${String(reason)}`)
+      t.strictSame({ name: kind, code, cause }, wanted, `${name}, ${String(reason)}`)
       t.same(filesIn(join(output, '..')), [], 'nothing is left')
     }
     const abortIn = (controller: AbortController, at: number) => (read: number) => {
@@ -113,9 +117,17 @@ void test('an abort is an AbortError, and the reason is its cause', async (t) =>
         }),
       )
     }
-    await rejects('pipeline', (controller) => {
-      const stages = [aprReader(new MemorySource(BYTES, abortIn(controller, 4))), q4k(), aprWriter(output)]
-      return run(stages, { signal: controller.signal })
-    })
+    // The error of a pipeline is Node's own. Older versions, as 20.15, leave its cause out.
+    const ofNode: unknown = await run([Readable.from(['a']), new PassThrough()], {
+      signal: AbortSignal.abort(reason),
+    }).catch((error: unknown) => error)
+    await rejects(
+      'pipeline',
+      (controller) => {
+        const stages = [aprReader(new MemorySource(BYTES, abortIn(controller, 4))), q4k(), aprWriter(output)]
+        return run(stages, { signal: controller.signal })
+      },
+      { ...expected, cause: (ofNode as Error).cause },
+    )
   }
 })

@@ -41,8 +41,8 @@ export class Intake {
     this.#announce = oncePerModel((from) => {
       checkNames(from.tensors)
       const derived = derive(from)
-      // One that another stage announces already, for the same model and options, stays that stage's.
-      const model = derivations.has(derived) ? Object.freeze({ ...derived }) : derived
+      // Each stage announces a model of its own: what it was given stays what the stage before announced.
+      const model = derived === from || derivations.has(derived) ? Object.freeze({ ...derived }) : derived
       derivations.set(model, { from, intake: this })
       return model
     })

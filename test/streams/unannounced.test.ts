@@ -22,7 +22,9 @@ import {
   parseModel,
   run,
   sameBytes,
+  SAMPLE,
 } from '../helpers/files.js'
+import { toTransform } from '../../dist/streams/stage.js'
 
 /** A change of a tensor; undefined drops it. */
 type Change = (tensor: TensorInfo) => { name?: string; shape?: number[] } | undefined
@@ -173,3 +175,13 @@ function unannounced(change: Change): Transform {
     },
   })
 }
+
+void test('a stage that gives the model back as it was given is a stage like any other', async (t) => {
+  const output = join(t.testdir(), 'out.apr')
+  const same = (): unknown =>
+    toTransform({ derive: (model) => model, convert: (record, model) => ({ ...record, model }), needs: () => [] })
+  await run([aprReader(SAMPLE), same(), same(), q4k(), same(), aprWriter(output)])
+  const found = readFileSync(output)
+  await run([aprReader(SAMPLE), q4k(), aprWriter(output, { overwrite: true })])
+  sameBytes(t, found, readFileSync(output), 'the file without it')
+})

@@ -16,11 +16,14 @@ export async function inspectCommand(file: string, { json }: ReadFlags): Promise
   const result = await inspect(file)
   if (json) {
     // The metadata as it stands in the file: a number that JavaScript cannot hold stays what it is.
-    printJson({ schemaVersion: SCHEMA_VERSION, ...result }, { metadata: result.metadataText })
+    printJson(
+      { schemaVersion: SCHEMA_VERSION, ...result },
+      result.metadataText === undefined ? {} : { metadata: result.metadataText },
+    )
     return
   }
   print(`${printable(result.file)}: APR ${result.version}, ${count(result.size)} bytes (${bytes(result.size)})`)
-  print(`flags: ${result.flagNames.join(', ') || 'none'}`)
+  print(`flags: ${result.flagNames?.join(', ') || 'none'}`)
   print(`checksum: ${result.hasFooter ? 'present' : 'none'}`)
   print(`parameters: ${count(result.parameters)}`)
   print('metadata:')

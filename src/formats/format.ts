@@ -8,21 +8,51 @@ import { AprError } from '../model/errors.js'
 import type { Model, ModelOf } from '../model/model.js'
 import type { TensorInfo } from '../model/tensor.js'
 
+/** What a model is opened from: a file or a folder, and what stands beside it. */
+export interface ModelInput {
+  /** Path or URL as it was given, for messages. */
+  readonly name: string
+  /** The file; undefined where the input is a folder. */
+  readonly file: ByteSource | undefined
+  /** Names of the file and of the folder it stands in, without their paths; '' where there is none or nobody knows. */
+  readonly fileName: string
+  readonly folderName: string
+  /** Names of the files in the folder; of a source that is no local file, none. */
+  list(): Promise<readonly string[]>
+  /**
+   * Opens a file of the folder by its name; undefined where there is none. It is closed with the input.
+   * @throws AprError `APR_BAD_INDEX` for a name that leads out of the folder
+   */
+  open(fileName: string): Promise<ByteSource | undefined>
+  /** Fails when one of the files is no longer what it was when it was opened. */
+  checkUnchanged(): Promise<void>
+  /** Closes all that was opened; a second call does nothing. */
+  close(): Promise<void>
+}
+
 /** A tensor and where its data stands. */
 export interface PlacedTensor {
   readonly tensor: TensorInfo
-  /** Absolute offset of its data in the file, in bytes. */
+  /** In which of the model's files: an index. */
+  readonly file: number
+  /** Absolute offset of its data in that file, in bytes. */
   readonly position: number
   /** Bytes behind its data that are read with it, and must be zero. */
   readonly padding: number
 }
 
-/** A source whose model is known: all was checked that can be without reading a tensor. */
+/** An input whose model is known: all was checked that can be without reading a tensor. */
 export interface OpenedModelOf<M extends ModelOf<string>> {
-  readonly source: ByteSource
+  readonly input: ModelInput
+  /** What tensors are read from, by their `file`. */
+  readonly sources: readonly ByteSource[]
   readonly model: M
   /** One a tensor, in the order in which they are read. */
   readonly tensors: readonly PlacedTensor[]
+  /** Bytes of all files of the model. */
+  readonly size: number
+  /** What changes whenever the content of one of the files does; undefined where that cannot be told. */
+  readonly version: string | undefined
   /** Whether the file has a checksum over all of its bytes. */
   readonly hasChecksum: boolean
   /** What `inspect` tells of the file: its version, flags and metadata. */
@@ -36,21 +66,25 @@ export interface OpenedModelOf<M extends ModelOf<string>> {
   finish(): Promise<void>
 }
 
-/** What a file tells of itself beside its tensors. */
+/** What a file tells of itself beside its tensors. What a format does not have is left out. */
 export interface FileDescription {
+  /** Of the format; '' where it has none. */
   readonly version: string
   /** The header's flag bits, and the names of those that are set. */
-  readonly flags: number
-  readonly flagNames: readonly string[]
-  /** The metadata, parsed; `metadataText` holds it as it stands in the file. */
+  readonly flags?: number
+  readonly flagNames?: readonly string[]
+  /** The metadata, as values. */
   readonly metadata: Readonly<Record<string, unknown>>
-  readonly metadataText: string
+  /** The metadata as it stands in the file, where that is a text. */
+  readonly metadataText?: string
+  /** By key the types of the metadata's values, where they have types. */
+  readonly metadataTypes?: Readonly<Record<string, string>>
 }
 
-/** Where everything stands in a file that is to be written. Known in whole before the first byte of data. */
-export interface Layout {
-  /** In the order of the file. */
-  readonly tensors: readonly PlacedTensor[]
+/** One of the files that make up an output. */
+export interface FileLayout {
+  /** Its name, in the folder of the output. */
+  readonly name: string
   /** Bytes of the whole file. */
   readonly fileSize: number
   /** Bytes before the data. The first `sealBytes` of them are written last: without these nobody takes the file for whole. */
@@ -64,16 +98,40 @@ export interface Layout {
   tail(head: Uint8Array, crc: (name: string) => number): Uint8Array
 }
 
+/** Where everything stands in a model that is to be written. Known in whole before the first byte of data. */
+export interface Layout {
+  /** One at least. The first is the one by which the others are found: it takes its place last. */
+  readonly files: readonly [FileLayout, ...FileLayout[]]
+  /** In the order of the files, and in each in that of their places. */
+  readonly tensors: readonly PlacedTensor[]
+}
+
+/** How a model is to be written. */
+export interface LayoutOptions {
+  /** Name of the output, without its path: that of the file, or where there are several what theirs are made of. */
+  readonly name: string
+  /** Whether the output is a folder of its own, which then also holds what belongs to the model beside its tensors. */
+  readonly isFolder: boolean
+  /** Bytes of a file at the most, as far as a tensor's own size allows it. Undefined: one file. */
+  readonly maxFileBytes?: number | undefined
+}
+
 /** A format: what the engines and the stages ask of it. Pure, but for the reads of `open` and `finish`. */
 export interface FormatOf<M extends ModelOf<string>> {
   readonly name: M['format']
+  /** How the names of its files end: `.apr`. */
+  readonly extension: string
+  /** Name of a model's file in a folder of its own; undefined where models are files and never folders. */
+  readonly nameInFolder?: string
+  /** Whether a file that starts with these bytes is of this format; of a folder there are none. */
+  matches(start: Uint8Array | undefined, fileName: string): boolean
   /**
-   * Reads what stands before the data, and checks it. Does not close the source.
+   * Reads what stands before the data, and checks it. Closes nothing.
    * @throws AprError for every rule of the format that can be broken there
    */
-  open(source: ByteSource): Promise<OpenedModelOf<M>>
+  open(input: ModelInput): Promise<OpenedModelOf<M>>
   /** @throws AprError for what the format cannot hold, `APR_BAD_INDEX` for two tensors of one name */
-  layout(model: M): Layout
+  layout(model: M, options: LayoutOptions): Layout
   /** @throws AprError for a tensor that the format cannot hold */
   checkTensor(tensor: TensorInfo): void
   /** Whether a tensor's size is one that its dtype and shape can have in this format. */
@@ -93,6 +151,21 @@ export interface FormatOf<M extends ModelOf<string>> {
 /** Any of the formats, and a model opened as any of them. */
 export type Format = FormatOf<Model>
 export type OpenedModel = OpenedModelOf<Model>
+
+/** Bytes of all files of a layout. */
+export function layoutBytes({ files }: Layout): number {
+  return files.reduce((sum, { fileSize }) => sum + fileSize, 0)
+}
+
+/**
+ * The file that an input is, for a format of single files.
+ * @throws an error as of reading a folder
+ */
+export function fileOf({ file, name }: ModelInput): ByteSource {
+  if (file) return file
+  const error = new Error(`EISDIR: expected a file, found a directory, '${name}'`)
+  throw Object.assign(error, { code: 'EISDIR', path: name })
+}
 
 /**
  * Checks bytes that no tensor has.

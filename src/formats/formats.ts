@@ -2,11 +2,16 @@
 import { AprError, printable } from '../model/errors.js'
 import type { Model, ModelOf, Models } from '../model/model.js'
 import { apr } from './apr/format.js'
-import type { Format, FormatOf } from './format.js'
+import { gguf } from './gguf/format.js'
+import { safetensors } from './safetensors/format.js'
+import type { Format, FormatOf, ModelInput } from './format.js'
 
 export type { AprModel } from './apr/model.js'
+export type { GgufModel } from './gguf/model.js'
+export type { SafetensorsModel } from './safetensors/model.js'
+export * from './gguf/kv.js'
 
-export const FORMATS: { readonly [Name in keyof Models]: FormatOf<Models[Name]> } = { apr }
+export const FORMATS: { readonly [Name in keyof Models]: FormatOf<Models[Name]> } = { apr, gguf, safetensors }
 
 const BY_NAME: ReadonlyMap<string, Format> = new Map(Object.entries(FORMATS))
 
@@ -20,4 +25,22 @@ export function formatOf(model: Model): Format {
   if (found) return found
   const known = Object.keys(FORMATS).join(', ')
   throw new AprError('APR_BAD_RECORD', `expected a model of the format ${known}, found ${printable(format)}`)
+}
+
+/** Bytes of a file's start by which its format is told. */
+const START_BYTES = 64
+
+/**
+ * The format of an input, told by its content.
+ * @throws AprError `APR_BAD_MAGIC` for one that is of none
+ */
+export async function detectFormat({ file, fileName, name }: ModelInput): Promise<Format> {
+  const start = file && new Uint8Array(Math.min(START_BYTES, file.size))
+  if (file && start) await file.read(start, 0)
+  const all: Format[] = [...BY_NAME.values()]
+  const found = all.find((format) => format.matches(start, fileName))
+  if (found) return found
+  const bytes = [...(start ?? []).slice(0, 4)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ')
+  const what = `expected a model of the formats ${all.map((format) => format.name).join(', ')}, found a file that starts with ${bytes || 'nothing'}`
+  throw new AprError('APR_BAD_MAGIC', what, { file: name })
 }

@@ -1,5 +1,7 @@
 /** How a job opens its input: with its options checked, and a signal that can end the work. */
-import { closeUnused, openSource } from '../files/open-source.js'
+import { openModelInput } from '../files/model-input.js'
+import { closeUnused } from '../files/open-source.js'
+import type { ModelInput } from '../formats/format.js'
 import type { ByteSource } from '../model/byte-source.js'
 import { checkOptions, type Checked, type OptionTable } from '../options/check.js'
 import { checkNotAborted } from '../model/errors.js'
@@ -21,17 +23,16 @@ export async function openToRead<T extends ReadOptions, Table extends OptionTabl
   options: T,
   table: Table,
   checkTogether: (options: Checked<T, Table>) => void = () => undefined,
-): Promise<{ source: ByteSource; options: Checked<T, Table> }> {
-  let source: ByteSource | undefined
+): Promise<{ input: ModelInput; options: Checked<T, Table> }> {
   try {
     const checked = checkOptions(options, table)
     checkTogether(checked)
     const { signal } = checked as ReadOptions
     checkNotAborted(signal)
-    source = await openSource(input)
-    return { source: signal ? abortableSource(source, signal) : source, options: checked }
+    const wrap = signal && ((source: ByteSource): ByteSource => abortableSource(source, signal))
+    return { input: await openModelInput(input, wrap), options: checked }
   } catch (error) {
-    await closeUnused(source ?? input)
+    await closeUnused(input)
     throw error
   }
 }

@@ -1,6 +1,6 @@
 import type { FileDescription } from '../formats/format.js'
 import type { ByteSource } from '../model/byte-source.js'
-import { openInput } from '../streams/open-input.js'
+import { openModel } from '../streams/open-input.js'
 import { parameterCount, type TensorInfo } from '../model/tensor.js'
 import { READ_OPTIONS } from '../options/table.js'
 import { openToRead, type ReadOptions } from './input.js'
@@ -31,18 +31,18 @@ export interface Inspection extends FileDescription {
  * @throws an `AbortError` when `signal` ends the work
  */
 export async function inspect(input: string | URL | ByteSource, options: ReadOptions = {}): Promise<Inspection> {
-  const opened = await openInput((await openToRead(input, options, READ_OPTIONS)).source)
-  const { source, model, tensors } = opened
+  const opened = await openModel((await openToRead(input, options, READ_OPTIONS)).input)
+  const { model, tensors } = opened
   try {
     return {
-      file: source.name,
-      size: source.size,
+      file: opened.input.name,
+      size: opened.size,
       ...opened.describe(),
       parameters: parameterCount(model.tensors),
       hasFooter: opened.hasChecksum,
       tensors: tensors.map(({ tensor, position }) => ({ ...tensor, position })),
     }
   } finally {
-    await source.close()
+    await opened.input.close()
   }
 }

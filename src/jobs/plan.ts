@@ -1,14 +1,14 @@
 import { dirname } from 'node:path'
 import { statfs } from 'node:fs/promises'
+import { layoutBytes, type OpenedModel } from '../formats/format.js'
 import { formatOf } from '../formats/formats.js'
-import type { Model } from '../model/model.js'
 import type { Decision, Reason } from '../quant/policy.js'
 import type { JobSummary, QuantizeOptions } from './job.js'
 import { AprError } from '../model/errors.js'
 import { PLAN_OPTIONS } from '../options/table.js'
 import { convertedElements, Quantization } from '../streams/quantization.js'
 import { threadsFor } from '../threads/executor.js'
-import { openInput } from '../streams/open-input.js'
+import { openModel } from '../streams/open-input.js'
 import { openToRead } from './input.js'
 import { checkMode, estimateMemory, resolveMode, type ModeChoice } from './mode.js'
 import { refuseWarnings, warningsFor } from './warnings.js'
@@ -67,21 +67,21 @@ export interface Plan extends JobSummary {
 export async function plan(input: string | URL | ByteSource, options: PlanOptions = {}): Promise<Plan> {
   const beside = isByteSource(input) ? undefined : dirname(absolutePath(toPath('the input', input)))
   let output: string | undefined
-  const { source: opened, options: checked } = await openToRead(input, options, PLAN_OPTIONS, (found) => {
-    checkMode(found)
-    if (found.output !== undefined) output = outputPath(found.output)
+  const { input: found, options: checked } = await openToRead(input, options, PLAN_OPTIONS, (given) => {
+    checkMode(given)
+    if (given.output !== undefined) output = outputPath(given.output)
   })
-  const { source, model } = await openInput(opened)
+  const opened = await openModel(found)
   try {
     const folder = output === undefined ? beside : dirname(await followLink(output))
-    const planned = planJob(new Quantization(checked), model, source, checked)
-    if (checked.strict) refuseWarnings(planned.warnings, source.name)
+    const planned = planJob(new Quantization(checked), opened, checked)
+    if (checked.strict) refuseWarnings(planned.warnings, found.name)
     return {
       ...planned,
       freeBytes: folder === undefined ? undefined : await freeBytes(folder),
     }
   } finally {
-    await source.close()
+    await found.close()
   }
 }
 
@@ -91,37 +91,36 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
  */
 export function planJob(
   quantization: Quantization,
-  model: Model,
-  source: ByteSource,
+  { model, input, size: inputBytes }: OpenedModel,
   options: ModeChoice,
 ): Omit<Plan, 'freeBytes'> {
   const quantized = quantization.of(model)
   const decisions = [...quantized.decisions.values()]
   if (decisions.length === 0) {
     throw new AprError('APR_BAD_RECORD', 'expected at least one tensor, found a model without any', {
-      file: source.name,
+      file: input.name,
     })
   }
   const {
     options: { fit, threads, select },
   } = quantization
   const format = formatOf(quantized.model)
-  const outputBytes = format.layout(quantized.model).fileSize
-  const mode = resolveMode(source.size, options)
+  const outputBytes = layoutBytes(format.layout(quantized.model, { name: '', isFolder: false }))
+  const mode = resolveMode(inputBytes, options)
   const elements = convertedElements(decisions)
   const selected = decisions.filter(({ reason }) => reason === 'selected').length
   return {
-    input: source.name,
-    inputBytes: source.size,
+    input: input.name,
+    inputBytes,
     outputBytes,
-    ratio: source.size / outputBytes,
+    ratio: inputBytes / outputBytes,
     tensors: decisions.length,
     quantized: selected,
     kept: decisions.length - selected,
     reasons: countReasons(decisions),
     mode,
     peakMemoryBytes: estimateMemory(mode, {
-      inputBytes: source.size,
+      inputBytes,
       outputBytes,
       tensors: decisions.length,
       metadataBytes: format.metadataBytes(quantized.model),

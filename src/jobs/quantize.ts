@@ -15,7 +15,7 @@ import type { Checked } from '../options/check.js'
 import { QUANTIZE_OPTIONS } from '../options/table.js'
 import { quantizeStage } from '../streams/q4k.js'
 import { Quantization } from '../streams/quantization.js'
-import { openInput } from '../streams/open-input.js'
+import { openModel } from '../streams/open-input.js'
 import { readOpened } from '../streams/reader.js'
 import { OutputFile, partialBytes } from '../files/output-file.js'
 import type { PhaseProgress } from '../files/output-options.js'
@@ -57,18 +57,18 @@ async function runJob(
 ): Promise<QuantizeReport> {
   const started = performance.now()
   let place = { given: '', absolute: '' }
-  const { source, options: checked } = await openToRead(input, options, QUANTIZE_OPTIONS, (found) => {
-    checkMode(found)
+  const { input: found, options: checked } = await openToRead(input, options, QUANTIZE_OPTIONS, (chosen) => {
+    checkMode(chosen)
     const given = toPath('the output', output)
     place = { given, absolute: outputPath(given) }
   })
 
-  const opened = await openInput(source)
+  const opened = await openModel(found)
   let job: Job
   try {
     job = await prepare(opened, place, checked)
   } catch (error) {
-    await opened.source.close()
+    await found.close()
     throw error
   }
   const { planned } = job
@@ -78,7 +78,7 @@ async function runJob(
     // What came too late to keep the output from its place is no failure.
     if (!job.target.isInPlace) {
       // What a stage finds wrong with a record is wrong in the input.
-      throw error instanceof AprError ? error.at({ file: opened.source.name }) : error
+      throw error instanceof AprError ? error.at({ file: found.name }) : error
     }
   }
 
@@ -108,30 +108,30 @@ interface Job {
 type Planned = Omit<Plan, 'freeBytes'>
 
 async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOptions): Promise<Job> {
-  const { source, model } = opened
+  const { input, model } = opened
   // For a model of many tensors each of these takes milliseconds: the event loop turns in between.
   await turn()
   const quantization = new Quantization(options)
   const derived = quantization.derive(model)
   await turn()
-  const planned = planJob(quantization, model, source, options)
+  const planned = planJob(quantization, opened, options)
   await turn()
-  if (options.strict) refuseWarnings(planned.warnings, source.name)
+  if (options.strict) refuseWarnings(planned.warnings, input.name)
   if (options.spaceCheck) await checkSpace(output, planned.outputBytes)
   const { overwrite, resume, signal, onProgress } = options
   const onCheck = onProgress && ((done: PhaseProgress) => onProgress({ phase: 'checking', ...done }))
   const { origin } = model
-  const job = planned.mode === 'stream' ? jobName(source, derived, options) : undefined
+  const job = planned.mode === 'stream' ? jobName(opened.version, derived, options) : undefined
   const target = await OutputFile.create(output.absolute, { overwrite, resume, job, signal, onCheck, origin })
   return { opened, target, options, quantization, planned }
 }
 
 /** Names all that decides the output's bytes; undefined where the input cannot be told to be unchanged. */
-function jobName(source: ByteSource, model: Model, { fit }: CheckedOptions): string | undefined {
-  if (source.version === undefined) return undefined
+function jobName(version: string | undefined, model: Model, { fit }: CheckedOptions): string | undefined {
+  if (version === undefined) return undefined
   return createHash('sha256')
-    .update(JSON.stringify([VERSION, source.version, fit]))
-    .update(formatOf(model).layout(model).head())
+    .update(JSON.stringify([VERSION, version, fit]))
+    .update(formatOf(model).layout(model, { name: '', isFolder: false }).files[0].head())
     .digest('hex')
 }
 

@@ -1,7 +1,7 @@
 import { AprError, checkNotAborted } from '../model/errors.js'
 import type { ByteSource } from '../model/byte-source.js'
 import { release } from '../records/buffers.js'
-import { openInput } from '../streams/open-input.js'
+import { openModel } from '../streams/open-input.js'
 import { READ_OPTIONS } from '../options/table.js'
 import { readOpened } from '../streams/reader.js'
 import { openToRead, type ReadOptions } from './input.js'
@@ -32,13 +32,14 @@ export interface Verification {
  */
 export async function verify(input: string | URL | ByteSource, options: ReadOptions = {}): Promise<Verification> {
   const {
-    source,
+    input: source,
     options: { signal },
   } = await openToRead(input, options, READ_OPTIONS)
-  const found = { file: source.name, size: source.size, verified: 0, tensors: 0 }
+  const found = { file: source.name, size: source.file?.size ?? 0, verified: 0, tensors: 0 }
   let hasFooter = false
   try {
-    const opened = await openInput(source)
+    const opened = await openModel(source)
+    found.size = opened.size
     found.tensors = opened.tensors.length
     hasFooter = opened.hasChecksum
     for await (const { offset, data, size } of readOpened(opened)) {

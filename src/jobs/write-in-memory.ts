@@ -1,4 +1,5 @@
 /** The other way to write a file: all records are there, and it is written from front to back. */
+import { basename } from 'node:path'
 import { Writable } from 'node:stream'
 import { crc32 } from '../checksum/crc32.js'
 import { AprError, checkNotAborted } from '../model/errors.js'
@@ -44,7 +45,8 @@ export async function writeWhole(
     else byTensor.set(record.name, [record])
   }
   const model = settledModel(last.model, arrived)
-  const layout = formatOf(model).layout(model)
+  const layout = formatOf(model).layout(model, { name: basename(output.path), isFolder: false })
+  const [file] = layout.files
   const crcs = new Map<string, number>()
   for (const { tensor, position } of layout.tensors) {
     let crc = 0
@@ -56,7 +58,7 @@ export async function writeWhole(
     }
     crcs.set(tensor.name, crc)
   }
-  const head = layout.head()
-  const tail = layout.tail(head, (name) => crcs.get(name) ?? 0)
-  await output.commit(head, layout.sealBytes, tail, layout.fileSize, () => checkNotAborted(signal))
+  const head = file.head()
+  const tail = file.tail(head, (name) => crcs.get(name) ?? 0)
+  await output.commit(head, file.sealBytes, tail, file.fileSize, () => checkNotAborted(signal))
 }

@@ -1,6 +1,6 @@
 /** Which tensors become Q4_K, and what becomes of the others. */
 import { elementCount, isPlaceholder, tensorBytes, type TensorInfo } from '../model/tensor.js'
-import { isKQuant, SUPER_BLOCK_ELEMENTS, type DType } from '../model/dtypes.js'
+import { DTYPES, SUPER_BLOCK_ELEMENTS, type DType } from '../model/dtypes.js'
 import { isFloat } from './run.js'
 
 /** The dtype of float tensors that are not quantized. `auto`: F32 and F16 stay, every other float becomes F32. */
@@ -13,7 +13,7 @@ export type Select = (tensor: TensorInfo) => boolean
 export type Reason =
   /** It is quantized. */
   | 'selected'
-  /** Its dtype is an integer one. */
+  /** Its dtype is an integer one, or one that nothing here computes with. */
   | 'dtype'
   /** It is quantized already. */
   | 'quantized'
@@ -61,8 +61,7 @@ export function selectAsApr(tensor: TensorInfo): boolean {
 export function decide(from: TensorInfo, { select, kept }: Policy): Decision {
   const { dtype, shape } = from
   if (isPlaceholder(from)) return { reason: 'tied', from, to: from }
-  if (isKQuant(dtype)) return { reason: 'quantized', from, to: from }
-  if (!isFloat(dtype)) return { reason: 'dtype', from, to: from }
+  if (!isFloat(dtype)) return { reason: DTYPES[dtype].kind === 'quantized' ? 'quantized' : 'dtype', from, to: from }
   if (elementCount(shape) > 0 && select(from)) return { reason: 'selected', from, to: retype(from, 'Q4_K') }
   const byRule = ruleReason(from, KEPT_NAMES)
   return { reason: byRule === 'selected' ? 'user' : byRule, from, to: retype(from, keptDType(dtype, kept)) }

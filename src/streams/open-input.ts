@@ -1,25 +1,32 @@
 /** From a path or a source to a model whose data can be read. */
-import { openSource } from '../files/open-source.js'
+import { openModelInput } from '../files/model-input.js'
 import type { FilePath } from '../files/path.js'
-import type { Format, OpenedModel } from '../formats/format.js'
-import { FORMATS } from '../formats/formats.js'
+import type { Format, ModelInput, OpenedModel } from '../formats/format.js'
+import { detectFormat } from '../formats/formats.js'
 import type { ByteSource } from '../model/byte-source.js'
 import { AprError } from '../model/errors.js'
 
 /**
- * Opens a source and reads what stands before its data. Closes it when that fails.
+ * Opens an input and reads what stands before its data. Closes it when that fails.
+ * @param format undefined: the one that its content tells
+ * @param wrap puts a source of the caller's own before each that is opened
  * @throws AprError for every rule of the format that can be broken there, with the name of the source; the file system's
  *   own errors
  */
 export async function openInput(
   input: string | URL | FilePath | ByteSource,
-  format: Format = FORMATS.apr,
+  format?: Format,
+  wrap?: (source: ByteSource) => ByteSource,
 ): Promise<OpenedModel> {
-  const source = await openSource(input)
+  return await openModel(await openModelInput(input, wrap), format)
+}
+
+/** The same of an input that is open already. */
+export async function openModel(input: ModelInput, format?: Format): Promise<OpenedModel> {
   try {
-    return await format.open(source)
+    return await (format ?? (await detectFormat(input))).open(input)
   } catch (error) {
-    await source.close()
-    throw error instanceof AprError ? error.at({ file: source.name }) : error
+    await input.close()
+    throw error instanceof AprError ? error.at({ file: input.name }) : error
   }
 }

@@ -4,6 +4,8 @@ import type { PlacedTensor } from '../formats/format.js'
 
 /** One contiguous read. */
 export interface PlannedRead {
+  /** In which of the model's files. */
+  readonly file: number
   /** Absolute offset, and bytes. */
   readonly position: number
   readonly size: number
@@ -30,10 +32,11 @@ const SHARED_BYTES = 64 * 1024
 /** Reads in the order of the tensors. Each one's padding is read with it. */
 export function* planReads(tensors: readonly PlacedTensor[], recordBytes: number): Generator<PlannedRead> {
   let shared: PlannedPiece[] = []
+  let file = 0
   let position = 0
   let end = 0
   const flush = (): PlannedRead => {
-    const read = { position, size: end - position, pieces: shared }
+    const read = { file, position, size: end - position, pieces: shared }
     shared = []
     return read
   }
@@ -44,9 +47,10 @@ export function* planReads(tensors: readonly PlacedTensor[], recordBytes: number
       const padding = isLast ? placed.padding : 0
       const start = placed.position + offset
       const isSmall = size <= SMALL_BYTES
-      const joins = shared.length > 0 && isSmall && start === end && start + size - position <= SHARED_BYTES
+      const joins =
+        shared.length > 0 && isSmall && placed.file === file && start === end && start + size - position <= SHARED_BYTES
       if (shared.length > 0 && !joins) yield flush()
-      if (shared.length === 0) position = start
+      if (shared.length === 0) ({ file, position } = { file: placed.file, position: start })
       shared.push({ placed, offset, start: start - position, size, padding })
       end = start + size + padding
       if (!isSmall) yield flush()

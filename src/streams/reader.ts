@@ -2,7 +2,7 @@ import { Readable } from 'streamx'
 import { checkSource, closeUnused } from '../files/open-source.js'
 import { isFilePath, type FilePath } from '../files/path.js'
 import { checkZero, type Format, type OpenedModel } from '../formats/format.js'
-import { FORMATS, formatOf } from '../formats/formats.js'
+import { FORMATS } from '../formats/formats.js'
 import type { ByteSource } from '../model/byte-source.js'
 import { DTYPES } from '../model/dtypes.js'
 import { AprError } from '../model/errors.js'
@@ -53,12 +53,17 @@ interface PendingRead {
  *   the file system's own errors
  */
 export function aprReader(source: string | URL | ByteSource, options: ReaderOptions = {}): TensorReadable {
-  return modelReader(FORMATS.apr, source, options)
+  return formatReader(FORMATS.apr, source, options)
 }
 
-/** A reader of any format. */
-export function modelReader(
-  format: Format,
+/** Reads a model of any of the formats, told by its content: as `aprReader`, `ggufReader` or `safetensorsReader`. */
+export function modelReader(source: string | URL | ByteSource, options: ReaderOptions = {}): TensorReadable {
+  return formatReader(undefined, source, options)
+}
+
+/** A reader of a format; undefined: of the one that the content tells. */
+export function formatReader(
+  format: Format | undefined,
   source: string | URL | ByteSource,
   options: ReaderOptions = {},
 ): TensorReadable {
@@ -73,13 +78,13 @@ export function modelReader(
 
 /** Reads on where `openInput` has ended, and closes the source. An opened model is read once. */
 export function readOpened(opened: OpenedModel, options: ReaderOptions = {}): TensorReadable {
-  return readableFace(new ModelReader(formatOf(opened.model), opened, takeOptions(options, READER_OPTIONS)))
+  return readableFace(new ModelReader(undefined, opened, takeOptions(options, READER_OPTIONS)))
 }
 
 /** The engine: reads ahead, makes records, has the format look at what passes. Knows no format. */
 class ModelReader extends Readable {
-  readonly #format: Format
-  readonly #source: FilePath | ByteSource
+  readonly #format: Format | undefined
+  readonly #input: FilePath | ByteSource | undefined
   readonly #recordBytes: number
   readonly #highWaterMark: number
   readonly #pool: BufferPool
@@ -90,12 +95,12 @@ class ModelReader extends Readable {
   #isClosed = false
   #planned: Iterator<PlannedRead> | undefined
 
-  constructor(format: Format, input: FilePath | ByteSource | OpenedModel, options: CheckedReaderOptions) {
+  constructor(format: Format | undefined, input: FilePath | ByteSource | OpenedModel, options: CheckedReaderOptions) {
     // Its own window reads ahead. Queued here is nothing: an error comes behind the records before it, not ahead of them.
     super({ highWaterMark: 0, byteLength: queuedBytes })
     this.#format = format
     if ('model' in input) this.#opened = input
-    this.#source = 'model' in input ? input.source : input
+    else this.#input = input
     this.#recordBytes = options.recordBytes
     this.#highWaterMark = options.highWaterMark
     this.#pool = new BufferPool(POOL_WINDOWS * Math.max(options.highWaterMark, options.recordBytes))
@@ -104,7 +109,7 @@ class ModelReader extends Readable {
   override _open(done: Done): void {
     bridge(async () => {
       try {
-        this.#opened ??= await openInput(this.#source, this.#format)
+        this.#opened ??= await openInput(this.#source(), this.#format)
       } catch (error) {
         // What could not be opened is closed.
         this.#isClosed = true
@@ -152,13 +157,14 @@ class ModelReader extends Readable {
   /** Starts reads up to the high-water mark, and always one. */
   #readAhead(): void {
     const { opened, planned } = this.#ready()
-    const { source } = opened
+    const { sources } = opened
     while (this.#pending.length === 0 || this.#pendingBytes < this.#highWaterMark) {
       const next = planned.next()
       if (next.done === true) return
       const read = next.value
       const bytes = this.#pool.take(read.size)
-      const done = read.size > 0 ? source.read(bytes, read.position) : Promise.resolve()
+      const source = sources[read.file]
+      const done = read.size > 0 && source ? source.read(bytes, read.position) : Promise.resolve()
       // A failure is reported when the record's turn comes.
       done.catch(() => undefined)
       this.#pending.push({ read, bytes, done })
@@ -168,16 +174,17 @@ class ModelReader extends Readable {
 
   #records({ read, bytes }: PendingRead): TensorRecord[] {
     const { opened } = this.#ready()
-    const { model, source } = opened
+    const { model, sources } = opened
+    const file = sources[read.file]?.name ?? opened.input.name
     // The one record of a read has the pool's buffer; small ones share theirs, which then is nobody's to use again.
     const pool = disown(bytes)
     const isAlone = read.pieces.length === 1
     return read.pieces.map(({ placed, offset, start, size, padding }): TensorRecord => {
       const end = start + size
-      checkZero(bytes.subarray(end, end + padding), read.position + end, source.name)
+      checkZero(bytes.subarray(end, end + padding), read.position + end, file)
       const data = isAlone && pool ? pool.adopt(bytes.buffer as ArrayBuffer, size) : lend(bytes.subarray(start, end))
       opened.passed(placed, data)
-      checkScales(placed.tensor, data, offset, source.name)
+      checkScales(placed.tensor, data, offset, file)
       return { ...placed.tensor, offset, data, model }
     })
   }
@@ -186,16 +193,21 @@ class ModelReader extends Readable {
   async #finish(): Promise<void> {
     const { opened } = this.#ready()
     await opened.finish()
-    await opened.source.checkUnchanged?.()
+    await opened.input.checkUnchanged()
     // Here and not later: what fails now is an error of the stream, and no output is in its place yet.
     await this.#close()
+  }
+
+  #source(): FilePath | ByteSource {
+    if (!this.#input) throw new Error('the reader has no input')
+    return this.#input
   }
 
   async #close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
-    const source = this.#opened?.source ?? this.#source
-    if (!isFilePath(source)) await source.close()
+    const input = this.#opened?.input ?? this.#input
+    if (input && !isFilePath(input)) await input.close()
   }
 
   #ready(): { opened: OpenedModel; planned: Iterator<PlannedRead> } {

@@ -1,8 +1,9 @@
+import { basename } from 'node:path'
 import { getStreamError, Writable } from 'streamx'
 import { crc32 } from '../checksum/crc32.js'
 import { AprError, printable } from '../model/errors.js'
 import { turn } from './event-loop.js'
-import type { Format, PlacedTensor } from '../formats/format.js'
+import type { Format, Layout, PlacedTensor } from '../formats/format.js'
 import { FORMATS } from '../formats/formats.js'
 import type { Model, ModelOf } from '../model/model.js'
 import type { TensorInfo } from '../model/tensor.js'
@@ -53,11 +54,11 @@ interface Arrival {
  *   records that make no file, `APR_BAD_INDEX`, `APR_LIMIT`, and the file system's own errors
  */
 export function aprWriter(path: string | URL, options: WriterOptions = {}): TensorWritable {
-  return modelWriter(FORMATS.apr, path, options)
+  return formatWriter(FORMATS.apr, path, options)
 }
 
-/** A writer of any format. */
-export function modelWriter(format: Format, path: string | URL, options: WriterOptions = {}): TensorWritable {
+/** A writer of a format. */
+export function formatWriter(format: Format, path: string | URL, options: WriterOptions = {}): TensorWritable {
   const checked = checkOptions(options, WRITER_OPTIONS)
   return writableFace(new ModelWriter(format, toPath('the output', path), undefined, checked))
 }
@@ -146,14 +147,14 @@ class ModelWriter extends Writable {
   /** Lays the file out as the model announces it, and takes the output, which nothing has touched until now. */
   async #reserve(model: Model): Promise<void> {
     this.#checkFormat(model)
-    const layout = this.#format.layout(model)
+    const layout = this.#layout(model)
     const { origin } = model
     const options = { overwrite: this.#overwrite, origin, signal: this.#ended.signal }
     const output = (this.#output ??= await OutputFile.create(this.#place, options))
     this.#window = new WriteWindow(output, this.#highWaterMark)
     for (const placed of layout.tensors) this.#places.set(placed.tensor.name, placed)
     this.#announced = model
-    this.#tail = layout.fileSize
+    this.#tail = layout.files[0].fileSize
     for (const { name, position, crc } of output.resumed.values()) {
       const tensor = this.#places.get(name)?.tensor
       if (!tensor) continue
@@ -198,7 +199,7 @@ class ModelWriter extends Writable {
     await window.flush()
     const model = await this.#settle(this.#model)
     await turn()
-    const layout = this.#format.layout(model)
+    const [layout] = this.#layout(model).files
     const head = layout.head()
     await turn()
     const tail = layout.tail(head, (name) => this.#arrivals.get(name)?.crc ?? 0)
@@ -213,11 +214,15 @@ class ModelWriter extends Writable {
     this.#checkFormat(model)
     const settled = settledModel(model, this.#arrived)
     if (settled === this.#announced) return settled
-    const moves = this.#format.layout(settled).tensors.map(({ tensor: { name, size }, position }) => {
+    const moves = this.#layout(settled).tensors.map(({ tensor: { name, size }, position }) => {
       return { from: this.#arrivals.get(name)?.position ?? 0, to: position, size }
     })
     if (moves.some(({ from, to }) => from !== to)) await this.#opened().output.rearrange(moves)
     return settled
+  }
+
+  #layout(model: Model): Layout {
+    return this.#format.layout(model, { name: basename(this.#place), isFolder: false })
   }
 
   /** @throws AprError `APR_BAD_RECORD` for a model of another format: what of it this one holds is no guess of ours */

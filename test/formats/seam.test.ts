@@ -5,8 +5,8 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'tap'
 import { aprReader, aprWriter, q4k, type TensorRecord } from 'apr-stream'
-import { modelReader } from '../../dist/streams/reader.js'
-import { modelWriter } from '../../dist/streams/writer.js'
+import { formatReader } from '../../dist/streams/reader.js'
+import { formatWriter } from '../../dist/streams/writer.js'
 import type { Format } from '../../dist/formats/format.js'
 import { arbitraryTensor, filesIn, MemorySource, SAMPLE, sameBytes } from '../helpers/files.js'
 import { tiny, tinyFile } from '../helpers/tiny-format.js'
@@ -24,7 +24,7 @@ void test('a file of a second format goes through both engines and comes out the
   const output = join(t.testdir(), 'out.tiny')
   for (const recordBytes of [1, 1200, 1 << 20]) {
     const source = new MemorySource(FILE)
-    await pipeline(modelReader(format, source, { recordBytes }), modelWriter(format, output, { overwrite: true }))
+    await pipeline(formatReader(format, source, { recordBytes }), formatWriter(format, output, { overwrite: true }))
     sameBytes(t, readFileSync(output), FILE, `records of ${recordBytes} bytes`)
     t.equal(source.closed, 1)
   }
@@ -33,9 +33,9 @@ void test('a file of a second format goes through both engines and comes out the
 void test('records may come in another order, and what was not announced is moved to its place', async (t) => {
   const output = join(t.testdir(), 'out.tiny')
   const records: TensorRecord[] = []
-  for await (const record of modelReader(format, new MemorySource(FILE)))
+  for await (const record of formatReader(format, new MemorySource(FILE)))
     records.push({ ...record, data: record.data.slice() })
-  await pipeline(Readable.from(records.reverse()), modelWriter(format, output))
+  await pipeline(Readable.from(records.reverse()), formatWriter(format, output))
   sameBytes(t, readFileSync(output), FILE, 'in the reverse order')
 })
 
@@ -45,7 +45,7 @@ void test('what a format finds wrong is the error of its stream, and no output i
   damaged[FILE.length - 20] = 1 + (damaged.at(-20) ?? 0)
   const cases = { APR_BAD_CRC: damaged, APR_BAD_MAGIC: Buffer.from('APR?....'.repeat(9)) }
   for (const [code, file] of Object.entries(cases)) {
-    const job = pipeline(modelReader(format, new MemorySource(file)), modelWriter(format, join(folder, 'out.tiny')))
+    const job = pipeline(formatReader(format, new MemorySource(file)), formatWriter(format, join(folder, 'out.tiny')))
     await t.rejects(job, { code })
   }
   t.same(filesIn(folder), [])
@@ -54,10 +54,10 @@ void test('what a format finds wrong is the error of its stream, and no output i
 void test('a model of one format is not written as another, nor quantized as one', async (t) => {
   const folder = t.testdir()
   const refused = { code: 'APR_BAD_RECORD', message: /expected a model of the format/ }
-  await t.rejects(pipeline(modelReader(format, new MemorySource(FILE)), aprWriter(join(folder, 'a.apr'))), refused)
-  await t.rejects(pipeline(aprReader(SAMPLE), modelWriter(format, join(folder, 'b.tiny'))), refused)
+  await t.rejects(pipeline(formatReader(format, new MemorySource(FILE)), aprWriter(join(folder, 'a.apr'))), refused)
+  await t.rejects(pipeline(aprReader(SAMPLE), formatWriter(format, join(folder, 'b.tiny'))), refused)
   await t.rejects(
-    pipeline(modelReader(format, new MemorySource(FILE)), q4k(), modelWriter(format, join(folder, 'c.tiny'))),
+    pipeline(formatReader(format, new MemorySource(FILE)), q4k(), formatWriter(format, join(folder, 'c.tiny'))),
     refused,
   )
   t.same(filesIn(folder), [])

@@ -3,6 +3,7 @@
  * what is not given is what a good file has there.
  */
 import { crc32 } from 'node:zlib'
+import type { DType } from 'apr-stream'
 
 /** Ids of the dtypes, as writers use them. */
 export const DTYPE_IDS = {
@@ -18,12 +19,19 @@ export const DTYPE_IDS = {
   BF16: 30,
   APR_Q4: 128,
   APR_Q8: 129,
-} as const
+} as const satisfies Partial<Record<DType, number>>
+
+function dtypeId(dtype: DType): number {
+  const ids: Partial<Record<DType, number>> = DTYPE_IDS
+  const id = ids[dtype]
+  if (id === undefined) throw new Error(`${dtype} has no id in the format`)
+  return id
+}
 
 export interface TensorFields {
   name: string | Uint8Array
   /** Default F32. */
-  dtype?: keyof typeof DTYPE_IDS | number
+  dtype?: DType | number
   /** Default: as many elements as `data` holds bytes of F32. */
   shape?: readonly (number | bigint)[]
   /** Default: one F32, 1. */
@@ -122,7 +130,7 @@ function placeTensors(tensors: readonly TensorFields[]): { entries: Buffer; data
     const shape = tensor.shape ?? [data.length / 4]
     const head = Buffer.alloc(2)
     head.writeUInt16LE(tensor.nameBytes ?? name.length)
-    const kind = Buffer.of(typeof dtype === 'number' ? dtype : DTYPE_IDS[dtype], tensor.dimensions ?? shape.length)
+    const kind = Buffer.of(typeof dtype === 'number' ? dtype : dtypeId(dtype), tensor.dimensions ?? shape.length)
     const numbers = [...shape, tensor.offset ?? end, tensor.size ?? data.length]
     entries.push(head, name, kind, ...numbers.map(u64))
     parts.push(Buffer.from(data), Buffer.alloc(align(data.length) - data.length))

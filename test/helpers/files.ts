@@ -92,13 +92,13 @@ export function arbitraryTensor(name: string, dtype: DType, shape: readonly numb
   }
   const [rows = 1, cols = 1] = shape
   const blocks = shape.length === 2 ? rows * Math.ceil(cols / 256) : Math.ceil(elements / 256)
-  const sizes: Record<DType, number> = {
+  const sizes: Partial<Record<DType, number>> = {
     ...{ F32: 4 * elements, F16: 2 * elements, BF16: 2 * elements, F64: 8 * elements },
     ...{ I32: 4 * elements, I64: 8 * elements, I8: elements, U8: elements },
     ...{ Q4_K: 144 * blocks, Q6_K: 210 * blocks },
     ...{ APR_Q4: Math.ceil(elements / 32) * 18, APR_Q8: 4 + elements },
   }
-  const bytes = Buffer.alloc(sizes[dtype])
+  const bytes = Buffer.alloc(sizes[dtype] ?? 0)
   for (let i = 0; i < bytes.length; i++) bytes[i] = Math.floor(random() * 256)
   // Floats and scales get values around zero, so that none is NaN or infinite.
   const writeF16 = (position: number): unknown => bytes.writeUInt16LE(0x2c00 | (random() * 0x3ff), position)

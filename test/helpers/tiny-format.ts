@@ -4,7 +4,15 @@
  */
 import { crc32 } from 'node:zlib'
 import type { ByteSource, DType, ModelOf, TensorInfo } from 'apr-stream'
-import type { FormatOf, OpenedModel, OpenedModelOf, PlacedTensor } from '../../dist/formats/format.js'
+import {
+  fileOf,
+  type FileLayout,
+  type FormatOf,
+  type ModelInput,
+  type OpenedModel,
+  type OpenedModelOf,
+  type PlacedTensor,
+} from '../../dist/formats/format.js'
 import { AprError } from 'apr-stream'
 
 export interface TinyModel extends ModelOf<'tiny'> {
@@ -16,7 +24,10 @@ const TAIL_BYTES = 4
 
 export const tiny: FormatOf<TinyModel> = {
   name: 'tiny',
-  async open(source) {
+  extension: '.tiny',
+  matches: (start) => start !== undefined && Buffer.from(start.subarray(0, 4)).toString('latin1') === 'TINY',
+  async open(input) {
+    const source = fileOf(input)
     const start = await read(source, 0, HEAD_BYTES)
     if (start.toString('latin1', 0, 4) !== 'TINY') {
       throw new AprError('APR_BAD_MAGIC', `expected TINY, found ${start.toString('hex', 0, 4)}`)
@@ -29,14 +40,14 @@ export const tiny: FormatOf<TinyModel> = {
       tensors,
       ...(source.identity && { origin: source.identity }),
     })
-    return new OpenedTiny(source, model, place(tensors, HEAD_BYTES + index.length))
+    return new OpenedTiny(input, model, place(tensors, HEAD_BYTES + index.length))
   },
-  layout(model) {
+  layout(model, { name }) {
     const index = Buffer.from(JSON.stringify({ note: model.note, tensors: model.tensors }))
     const tensors = place(model.tensors, HEAD_BYTES + index.length)
     const end = HEAD_BYTES + index.length + model.tensors.reduce((sum, { size }) => sum + size, 0)
-    return {
-      tensors,
+    const file: FileLayout = {
+      name,
       fileSize: end + TAIL_BYTES,
       sealBytes: HEAD_BYTES,
       head() {
@@ -50,6 +61,7 @@ export const tiny: FormatOf<TinyModel> = {
         return tail
       },
     }
+    return { tensors, files: [file] }
   },
   checkTensor: () => undefined,
   isPossibleSize: () => true,
@@ -64,14 +76,24 @@ class OpenedTiny implements OpenedModelOf<TinyModel> {
   readonly hasChecksum = true
   readonly #crcs = new Map<PlacedTensor, number>()
 
-  readonly source: ByteSource
+  readonly input: ModelInput
+  readonly sources: readonly ByteSource[]
   readonly model: TinyModel
   readonly tensors: readonly PlacedTensor[]
 
-  constructor(source: ByteSource, model: TinyModel, tensors: readonly PlacedTensor[]) {
-    this.source = source
+  constructor(input: ModelInput, model: TinyModel, tensors: readonly PlacedTensor[]) {
+    this.input = input
+    this.sources = [fileOf(input)]
     this.model = model
     this.tensors = tensors
+  }
+
+  get size(): number {
+    return fileOf(this.input).size
+  }
+
+  get version(): string | undefined {
+    return fileOf(this.input).version
   }
 
   describe(): ReturnType<OpenedModel['describe']> {
@@ -83,7 +105,7 @@ class OpenedTiny implements OpenedModelOf<TinyModel> {
   }
 
   async finish(): Promise<void> {
-    const stored = (await read(this.source, this.source.size - TAIL_BYTES, TAIL_BYTES)).readUInt32LE(0)
+    const stored = (await read(fileOf(this.input), this.size - TAIL_BYTES, TAIL_BYTES)).readUInt32LE(0)
     const found = [...this.#crcs.values()].reduce((sum, crc) => (sum ^ crc) >>> 0, 0)
     if (found !== stored) throw new AprError('APR_BAD_CRC', `expected ${found}, found ${stored}`)
   }
@@ -94,7 +116,7 @@ function place(tensors: readonly TensorInfo[], start: number): PlacedTensor[] {
   return tensors.map((tensor) => {
     const position = end
     end += tensor.size
-    return { tensor, position, padding: 0 }
+    return { tensor, file: 0, position, padding: 0 }
   })
 }
 
@@ -110,8 +132,9 @@ export function tinyFile(
   tensors: readonly { name: string; dtype: DType; shape: number[]; bytes: Buffer }[],
 ): Buffer {
   const infos = tensors.map(({ name, dtype, shape, bytes }) => ({ name, dtype, shape, size: bytes.length }))
-  const layout = tiny.layout({ format: 'tiny', note, tensors: infos })
-  const start = Buffer.from(layout.head())
+  const layout = tiny.layout({ format: 'tiny', note, tensors: infos }, { name: 'a.tiny', isFolder: false })
+  const [file] = layout.files
+  const start = Buffer.from(file.head())
   const crcs = new Map(tensors.map(({ name, bytes }) => [name, bytes.length === 0 ? 0 : crc32(bytes)]))
-  return Buffer.concat([start, ...tensors.map(({ bytes }) => bytes), layout.tail(start, (name) => crcs.get(name) ?? 0)])
+  return Buffer.concat([start, ...tensors.map(({ bytes }) => bytes), file.tail(start, (name) => crcs.get(name) ?? 0)])
 }

@@ -23,7 +23,7 @@ import {
   selectByDefault,
   verify,
   type AprErrorCode,
-  type AprModel,
+  type Model,
   type ByteSource,
   type DType,
   type Plan,
@@ -78,7 +78,7 @@ void test('a loop over a reader has typed records', async (t) => {
   const reader: TensorReadable = aprReader(SAMPLE)
   for await (const record of reader) {
     const { name, dtype, shape, size, offset, data, model }: TensorRecord = record
-    const fields: [string, DType, readonly number[], number, number, Uint8Array, AprModel] = [
+    const fields: [string, DType, readonly number[], number, number, Uint8Array, Model] = [
       ...([name, dtype, shape, size] as const),
       ...([offset, data, model] as const),
     ]

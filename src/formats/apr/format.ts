@@ -1,8 +1,8 @@
 /** The APR format, as the engines and the stages see it. */
 import { crc32 } from '../../checksum/crc32.js'
 import { appendZerosCrc32, combineCrc32 } from '../../checksum/combine.js'
-import type { FormatOf, Layout } from '../format.js'
-import { align, FOOTER_BYTES, HEADER_BYTES } from './header.js'
+import type { FormatOf, Layout, LayoutOptions } from '../format.js'
+import { align, FOOTER_BYTES, hasMagic, HEADER_BYTES } from './header.js'
 import { encodeHead, layoutModel } from './layout.js'
 import { editMetadata } from './metadata.js'
 import { isPossibleSize, metadataBytes, withQuantized, withTensors, type AprModel } from './model.js'
@@ -11,7 +11,9 @@ import { checkTensor } from './tensor-index.js'
 
 export const apr: FormatOf<AprModel> = {
   name: 'apr',
-  open: openModel,
+  extension: '.apr',
+  matches: (start) => start !== undefined && hasMagic(start),
+  open: (input) => openModel(input),
   layout,
   checkTensor,
   isPossibleSize,
@@ -22,28 +24,33 @@ export const apr: FormatOf<AprModel> = {
   metadataBytes,
 }
 
-function layout(model: AprModel): Layout {
+function layout(model: AprModel, { name }: LayoutOptions): Layout {
   const { entries, dataOffset, fileSize } = layoutModel(model)
   return {
-    fileSize,
     // Made when it is asked for: a plan is not to hold it.
     get tensors() {
       return entries.map((tensor) => {
-        return { tensor, position: dataOffset + tensor.dataOffset, padding: align(tensor.size) - tensor.size }
+        return { tensor, file: 0, position: dataOffset + tensor.dataOffset, padding: align(tensor.size) - tensor.size }
       })
     },
-    // The header.
-    sealBytes: HEADER_BYTES,
-    head: () => encodeHead(model),
-    tail(head, crcOf) {
-      let crc = crc32(head)
-      for (const { name, size } of entries) {
-        crc = combineCrc32(crc, crcOf(name), size)
-        crc = appendZerosCrc32(crc, align(size) - size)
-      }
-      const footer = new Uint8Array(FOOTER_BYTES)
-      new DataView(footer.buffer).setUint32(0, crc, true)
-      return footer
-    },
+    files: [
+      {
+        name,
+        fileSize,
+        // The header.
+        sealBytes: HEADER_BYTES,
+        head: () => encodeHead(model),
+        tail(head, crcOf) {
+          let crc = crc32(head)
+          for (const { name, size } of entries) {
+            crc = combineCrc32(crc, crcOf(name), size)
+            crc = appendZerosCrc32(crc, align(size) - size)
+          }
+          const footer = new Uint8Array(FOOTER_BYTES)
+          new DataView(footer.buffer).setUint32(0, crc, true)
+          return footer
+        },
+      },
+    ],
   }
 }

@@ -41,6 +41,13 @@ export interface AprHeader {
   readonly reserved: Uint8Array
 }
 
+/** Whether bytes are the start of a file of any version of the format. */
+export function hasMagic(start: Uint8Array): boolean {
+  return (
+    start.length >= 4 && ((start[0] ?? 0) | ((start[1] ?? 0) << 8) | ((start[2] ?? 0) << 16)) === (MAGIC & 0xffffff)
+  )
+}
+
 /** The next multiple of 64, from which the next section starts. */
 export function align(offset: number): number {
   return Math.ceil(offset / ALIGNMENT) * ALIGNMENT

@@ -16,13 +16,15 @@ import {
 } from './tensor-index.js'
 import type { ByteSource } from '../../model/byte-source.js'
 import type { AprModel } from './model.js'
+import { fileOf, type ModelInput } from '../format.js'
 import { OpenedAprModel, type Section, type TensorSection } from './opened.js'
 
 /** Bytes of the index that are read at once. */
 const INDEX_CHUNK_BYTES = 64 * 1024
 
 /** @throws AprError for every rule of the format that header, metadata and index can break */
-export async function openModel(source: ByteSource): Promise<OpenedAprModel> {
+export async function openModel(input: ModelInput): Promise<OpenedAprModel> {
+  const source = fileOf(input)
   const headerBytes = await readBytes(source, 0, Math.min(HEADER_BYTES, source.size))
   const header = decodeHeader(headerBytes)
   checkSections(header, source.size)
@@ -33,7 +35,7 @@ export async function openModel(source: ByteSource): Promise<OpenedAprModel> {
   const tensors = index.entries.map((entry): TensorSection => {
     const { name, dtype, shape, size, dataOffset } = entry
     const tensor = Object.freeze({ name, dtype, shape, size })
-    return { tensor, position: header.dataOffset + dataOffset, size, gap: 0, padding: 0, crc: 0 }
+    return { tensor, file: 0, position: header.dataOffset + dataOffset, size, gap: 0, padding: 0, crc: 0 }
   })
   checkExtent(tensors, source.size)
   const sections = [
@@ -61,7 +63,7 @@ export async function openModel(source: ByteSource): Promise<OpenedAprModel> {
     reserved: header.reserved,
     ...(source.identity && { origin: source.identity }),
   })
-  return new OpenedAprModel(source, header, model, tensors, sections, footerOffset)
+  return new OpenedAprModel(input, header, model, tensors, sections, footerOffset)
 }
 
 async function readBytes(source: ByteSource, position: number, size: number): Promise<Uint8Array> {

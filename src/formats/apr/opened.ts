@@ -3,7 +3,14 @@ import { appendZerosCrc32, combineCrc32 } from '../../checksum/combine.js'
 import { crc32 } from '../../checksum/crc32.js'
 import type { ByteSource } from '../../model/byte-source.js'
 import { AprError } from '../../model/errors.js'
-import { checkZero, type FileDescription, type OpenedModelOf, type PlacedTensor } from '../format.js'
+import {
+  checkZero,
+  fileOf,
+  type FileDescription,
+  type ModelInput,
+  type OpenedModelOf,
+  type PlacedTensor,
+} from '../format.js'
 import { flagNames, FOOTER_BYTES, hex, type AprHeader } from './header.js'
 import type { AprModel } from './model.js'
 
@@ -26,7 +33,9 @@ export interface TensorSection extends Section, PlacedTensor {
 const GAP_CHUNK_BYTES = 64 * 1024
 
 export class OpenedAprModel implements OpenedModelOf<AprModel> {
-  readonly source: ByteSource
+  readonly input: ModelInput
+  readonly sources: readonly ByteSource[]
+  readonly #source: ByteSource
   readonly model: AprModel
   readonly tensors: readonly TensorSection[]
   readonly #header: AprHeader
@@ -36,19 +45,29 @@ export class OpenedAprModel implements OpenedModelOf<AprModel> {
   readonly #footerOffset: number | undefined
 
   constructor(
-    source: ByteSource,
+    input: ModelInput,
     header: AprHeader,
     model: AprModel,
     tensors: readonly TensorSection[],
     sections: readonly Section[],
     footerOffset: number | undefined,
   ) {
-    this.source = source
+    this.input = input
+    this.#source = fileOf(input)
+    this.sources = [this.#source]
     this.model = model
     this.tensors = tensors
     this.#header = header
     this.#sections = sections
     this.#footerOffset = footerOffset
+  }
+
+  get size(): number {
+    return this.#source.size
+  }
+
+  get version(): string | undefined {
+    return this.#source.version
   }
 
   get hasChecksum(): boolean {
@@ -82,17 +101,17 @@ export class OpenedAprModel implements OpenedModelOf<AprModel> {
     const chunk = new Uint8Array(Math.min(size, GAP_CHUNK_BYTES))
     for (let done = 0; done < size; done += chunk.length) {
       const part = chunk.subarray(0, Math.min(chunk.length, size - done))
-      await this.source.read(part, start + done)
-      checkZero(part, start + done, this.source.name)
+      await this.#source.read(part, start + done)
+      checkZero(part, start + done, this.#source.name)
     }
   }
 
   async #checkFooter(offset: number, crc: number): Promise<void> {
     const footer = new Uint8Array(FOOTER_BYTES)
-    await this.source.read(footer, offset)
+    await this.#source.read(footer, offset)
     const stored = new DataView(footer.buffer).getUint32(0, true)
     if (stored === crc) return
     const what = `expected checksum ${hex(crc)} at the end of the file, found ${hex(stored)}`
-    throw new AprError('APR_BAD_CRC', what, { file: this.source.name, offset })
+    throw new AprError('APR_BAD_CRC', what, { file: this.#source.name, offset })
   }
 }

@@ -1,0 +1,97 @@
+/** What a model is opened from, on this machine: a file or a folder, and the files beside it. */
+import { basename, dirname, join } from 'node:path'
+import fs from 'fs-extra'
+import type { ModelInput } from '../formats/format.js'
+import type { ByteSource } from '../model/byte-source.js'
+import { AprError, printable } from '../model/errors.js'
+import { checkSource, closeUnused, openSource } from './open-source.js'
+import { isFilePath, type FilePath } from './path.js'
+
+/**
+ * Opens a path, a `file:` URL or a ByteSource; a folder is taken as it is, and read when it is asked for its files.
+ * @param wrap puts a source of the caller's own before each that is opened
+ * @throws AprError `APR_BAD_OPTION` for anything else; the file system's own errors
+ */
+export async function openModelInput(
+  input: string | URL | FilePath | ByteSource,
+  wrap: (source: ByteSource) => ByteSource = (source) => source,
+): Promise<ModelInput> {
+  const source = checkSource(input)
+  if (!isFilePath(source)) return new OpenedInput(source.name, undefined, wrap(source), '')
+  const path = await fs.realpath(source.absolute).catch(() => source.absolute)
+  const isFolder = await fs.stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  )
+  if (isFolder) return new OpenedInput(source.given, { given: source.given, absolute: path }, undefined, '')
+  const folder = { given: dirname(source.given), absolute: dirname(source.absolute) }
+  return new OpenedInput(source.given, folder, wrap(await openSource(source)), basename(source.absolute), wrap)
+}
+
+class OpenedInput implements ModelInput {
+  readonly name: string
+  readonly file: ByteSource | undefined
+  readonly fileName: string
+  readonly folderName: string
+  readonly #folder: FilePath | undefined
+  readonly #wrap: (source: ByteSource) => ByteSource
+  readonly #sources: ByteSource[] = []
+  #isClosed = false
+
+  constructor(
+    name: string,
+    folder: FilePath | undefined,
+    file: ByteSource | undefined,
+    fileName: string,
+    wrap: (source: ByteSource) => ByteSource = (source) => source,
+  ) {
+    this.name = name
+    this.file = file
+    this.fileName = fileName
+    this.folderName = folder ? basename(folder.absolute) : ''
+    this.#folder = folder
+    this.#wrap = wrap
+    if (file) this.#sources.push(file)
+  }
+
+  async list(): Promise<readonly string[]> {
+    return this.#folder ? await fs.readdir(this.#folder.absolute) : []
+  }
+
+  async open(fileName: string): Promise<ByteSource | undefined> {
+    checkFileName(fileName, this.name)
+    if (!this.#folder) return undefined
+    const { given, absolute } = this.#folder
+    const path = { given: join(given, fileName), absolute: join(absolute, fileName) }
+    const isThere = await fs.stat(path.absolute).then((stats) => !stats.isDirectory(), isNotThere)
+    if (!isThere) return undefined
+    const source = this.#wrap(await openSource(path))
+    this.#sources.push(source)
+    if (this.#isClosed) await closeUnused(source)
+    return source
+  }
+
+  async checkUnchanged(): Promise<void> {
+    for (const source of this.#sources) await source.checkUnchanged?.()
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    const closed = await Promise.allSettled(this.#sources.map((source) => source.close()))
+    const failed = closed.find((result) => result.status === 'rejected')
+    if (failed) throw failed.reason
+  }
+}
+
+function isNotThere(error: unknown): false {
+  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+  throw error
+}
+
+/** A name out of a file is data: it must stay in its folder. */
+function checkFileName(fileName: string, file: string): void {
+  if (fileName !== '' && fileName !== '.' && fileName !== '..' && !/[/\\\0]/.test(fileName)) return
+  const what = `expected the name of a file in the same folder, found "${printable(fileName)}"`
+  throw new AprError('APR_BAD_INDEX', what, { file })
+}

@@ -2,6 +2,7 @@
 import { AprError, printable } from '../model/errors.js'
 import type { Model, ModelOf, Models } from '../model/model.js'
 import { apr } from './apr/format.js'
+import { identify } from './identify.js'
 import { gguf } from './gguf/format.js'
 import { safetensors } from './safetensors/format.js'
 import type { Format, FormatOf, ModelInput } from './format.js'
@@ -31,16 +32,19 @@ export function formatOf(model: Model): Format {
 const START_BYTES = 64
 
 /**
- * The format of an input, told by its content.
+ * The format of an input, told by its content. A file of none of them is given to the format that its name speaks of,
+ * which says what is wrong with it.
  * @throws AprError `APR_BAD_MAGIC` for one that is of none
  */
 export async function detectFormat({ file, fileName, name }: ModelInput): Promise<Format> {
   const start = file && new Uint8Array(Math.min(START_BYTES, file.size))
   if (file && start) await file.read(start, 0)
   const all: Format[] = [...BY_NAME.values()]
-  const found = all.find((format) => format.matches(start, fileName))
+  const named = fileName === '' ? name : fileName
+  const found =
+    all.find((format) => format.matches(start, fileName)) ?? all.find(({ extension }) => named.endsWith(extension))
   if (found) return found
-  const bytes = [...(start ?? []).slice(0, 4)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ')
-  const what = `expected a model of the formats ${all.map((format) => format.name).join(', ')}, found a file that starts with ${bytes || 'nothing'}`
+  const known = all.map((format) => format.name).join(', ')
+  const what = `expected a model of the formats ${known}, found ${start?.length ? identify(start) : 'an empty file'}`
   throw new AprError('APR_BAD_MAGIC', what, { file: name })
 }

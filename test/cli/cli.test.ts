@@ -195,7 +195,7 @@ void test('a failure exits with 1 and one line, with --debug also the stack', as
   const cases: [string[], RegExp][] = [
     [['quantize', 'missing.apr'], /ENOENT.*missing\.apr/],
     [['quantize', 'text.apr'], /expected an APR v2 file.*text\.apr/],
-    [['quantize', 'folder'], /EISDIR/],
+    [['quantize', 'folder'], /file folder/],
     [['quantize', 'nan.apr'], /expected finite numbers, found NaN.*tensor "w", element 777/],
     [['quantize', 'nan.apr', '-o', 'missing/out.apr'], /ENOENT/],
     [['quantize', 'nan.apr', '-f', '-o', 'nan.apr'], /expected an output that is not the input/],

@@ -1,5 +1,6 @@
 import { crc32 } from '../../checksum/crc32.js'
 import { AprError } from '../../model/errors.js'
+import { identify } from '../identify.js'
 
 /** The header's flag bits. */
 export const FLAGS = {
@@ -146,29 +147,12 @@ function checkMagic(bytes: Uint8Array): void {
     throw new AprError('APR_TRUNCATED', 'expected an APR file of at least 64 bytes, found an empty file')
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (bytes.length < 4 || view.getUint32(0, true) !== MAGIC) {
-    const first = [...bytes.subarray(0, 4)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ')
-    const what = identify(bytes)
-    throw new AprError(
-      'APR_BAD_MAGIC',
-      `expected an APR v2 file, which starts with the bytes 41 50 52 00, found ${first}${what === '' ? '' : `: ${what}`}`,
-      { offset: 0 },
-    )
+    const what = `expected an APR v2 file, which starts with the bytes 41 50 52 00, found ${identify(bytes)}`
+    throw new AprError('APR_BAD_MAGIC', what, { offset: 0 })
   }
   if (bytes.length < HEADER_BYTES) {
     throw new AprError('APR_TRUNCATED', `expected a header of 64 bytes, found a file of ${bytes.length} bytes`)
   }
-}
-
-/** What a file that is no APR v2 file is, as far as its first bytes tell. */
-function identify(bytes: Uint8Array): string {
-  const text = String.fromCharCode(...bytes.subarray(0, 9))
-  if (text.startsWith('APRN')) return 'an APR v1 file; convert it to v2 first'
-  if (text.startsWith('GGUF')) return 'a GGUF file'
-  if (/^(lmgg|fmgg|tjgg|algg)/.test(text)) return 'a GGML file'
-  if (text[8] === '{') return 'a safetensors file'
-  if (text.startsWith('PK')) return 'a zip archive, as PyTorch saves checkpoints'
-  if (text.startsWith('\x1f\x8b')) return 'a gzip file'
-  return ''
 }
 
 function checkFlags(flags: number): void {

@@ -2,14 +2,24 @@ export { AprError, type AprErrorCode, type AprErrorJson, type ErrorPlace } from 
 export type { TensorInfo } from './model/tensor.js'
 export type { TensorRecord } from './model/record.js'
 export type { FileIdentity, Model, ModelOf, Models } from './model/model.js'
-export type { AprModel } from './formats/formats.js'
+export {
+  arrayKv,
+  kv,
+  kvValue,
+  type Kv,
+  type KvScalar,
+  type KvType,
+  type KvValue,
+  type ScalarType,
+} from './formats/formats.js'
+export type { AprModel, GgufModel, SafetensorsModel } from './formats/formats.js'
 export type { DType } from './model/dtypes.js'
 export type { ByteSource } from './model/byte-source.js'
 export { openFile, type OpenFile } from './files/open-source.js'
-export { aprReader, modelReader, type ReaderOptions } from './streams/reader.js'
+export { aprReader, ggufReader, modelReader, safetensorsReader, type ReaderOptions } from './streams/reader.js'
 export { q4k } from './streams/q4k.js'
 export type { Q4KOptions } from './streams/quantization.js'
-export { aprWriter, type WriterOptions } from './streams/writer.js'
+export { aprWriter, ggufWriter, safetensorsWriter, type WriterOptions } from './streams/writer.js'
 export { filterTensors, mapMetadata, mapTensors } from './streams/tensor-stages.js'
 export type { TensorReadable, TensorTransform, TensorWritable } from './streams/face.js'
 export type { Fit } from './quant/kernel.js'

@@ -1,4 +1,4 @@
-import { AprError } from '../model/errors.js'
+import { nameTwice } from '../model/names.js'
 import type { TensorInfo } from '../model/tensor.js'
 
 /**
@@ -52,22 +52,4 @@ export class ArrivedTensors {
 export function isSameTensor(a: TensorInfo, b: TensorInfo): boolean {
   if (a.name !== b.name || a.dtype !== b.dtype || a.size !== b.size) return false
   return a.shape === b.shape || (a.shape.length === b.shape.length && a.shape.every((n, i) => n === b.shape[i]))
-}
-
-/**
- * Checks that no two tensors have one name.
- * @throws AprError `APR_BAD_INDEX`
- */
-export function checkNames(tensors: readonly TensorInfo[]): void {
-  // Sorted, as a file's are, they need no set, which for many tensors takes megabytes.
-  if (tensors.every(({ name }, i) => i === 0 || (tensors[i - 1]?.name ?? name) < name)) return
-  const names = new Set<string>()
-  for (const { name } of tensors) {
-    if (names.has(name)) throw nameTwice(name)
-    names.add(name)
-  }
-}
-
-function nameTwice(name: string): AprError {
-  return new AprError('APR_BAD_INDEX', 'expected every tensor name once, found one twice', { tensor: name })
 }

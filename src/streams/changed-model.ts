@@ -6,7 +6,8 @@ import { formatOf } from '../formats/formats.js'
 import type { TensorInfo } from '../model/tensor.js'
 import type { TensorRecord } from '../model/record.js'
 import type { Model } from '../model/model.js'
-import { ArrivedTensors, checkNames } from '../records/arrived-tensors.js'
+import { checkNames } from '../model/names.js'
+import { ArrivedTensors } from '../records/arrived-tensors.js'
 
 /** What a stage makes of a model. Pure: the same model gives the same. */
 type Derive = (model: Model) => Model

@@ -56,6 +56,22 @@ export function aprReader(source: string | URL | ByteSource, options: ReaderOpti
   return formatReader(FORMATS.apr, source, options)
 }
 
+/**
+ * Reads a GGUF file, version 2 or 3, or a split model by its first part: as `aprReader`, tensor after tensor in the order
+ * of the index. There is no checksum; all else is checked as there.
+ */
+export function ggufReader(source: string | URL | ByteSource, options: ReaderOptions = {}): TensorReadable {
+  return formatReader(FORMATS.gguf, source, options)
+}
+
+/**
+ * Reads safetensors: a file, a folder of shards, or its index file. As `aprReader`, tensor after tensor in the order in
+ * which the shards are named, and in a shard by name. Weights in FP8 with scales come as BF16.
+ */
+export function safetensorsReader(source: string | URL | ByteSource, options: ReaderOptions = {}): TensorReadable {
+  return formatReader(FORMATS.safetensors, source, options)
+}
+
 /** Reads a model of any of the formats, told by its content: as `aprReader`, `ggufReader` or `safetensorsReader`. */
 export function modelReader(source: string | URL | ByteSource, options: ReaderOptions = {}): TensorReadable {
   return formatReader(undefined, source, options)

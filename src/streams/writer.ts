@@ -57,6 +57,16 @@ export function aprWriter(path: string | URL, options: WriterOptions = {}): Tens
   return formatWriter(FORMATS.apr, path, options)
 }
 
+/** Writes a GGUF file: as `aprWriter`. */
+export function ggufWriter(path: string | URL, options: WriterOptions = {}): TensorWritable {
+  return formatWriter(FORMATS.gguf, path, options)
+}
+
+/** Writes a safetensors file: as `aprWriter`. */
+export function safetensorsWriter(path: string | URL, options: WriterOptions = {}): TensorWritable {
+  return formatWriter(FORMATS.safetensors, path, options)
+}
+
 /** A writer of a format. */
 export function formatWriter(format: Format, path: string | URL, options: WriterOptions = {}): TensorWritable {
   const checked = checkOptions(options, WRITER_OPTIONS)

@@ -29,7 +29,7 @@ export type KvScalar = number | bigint | boolean | string
 export type KvValue = KvScalar | readonly KvScalar[]
 
 /** Bytes of a scalar of each type; a string's follow its length. */
-const SCALAR_BYTES: Readonly<Record<Exclude<ScalarType, 'string'>, number>> = {
+export const SCALAR_BYTES: Readonly<Record<Exclude<ScalarType, 'string'>, number>> = {
   ...{ u8: 1, i8: 1, bool: 1, u16: 2, i16: 2, u32: 4, i32: 4, f32: 4, u64: 8, i64: 8, f64: 8 },
 }
 

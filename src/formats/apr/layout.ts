@@ -7,7 +7,8 @@ import type { TensorInfo } from '../../model/tensor.js'
 import { align, encodeHeader, FOOTER_BYTES, HEADER_BYTES } from './header.js'
 import { MAX_METADATA_BYTES } from './metadata.js'
 import { metadataBytes, type AprModel } from './model.js'
-import { checkTensor, compareNames, encodeEntry, entryBytes, MAX_TENSORS, type IndexEntry } from './tensor-index.js'
+import { compareNames } from '../../model/names.js'
+import { checkTensor, encodeEntry, entryBytes, MAX_TENSORS, type IndexEntry } from './tensor-index.js'
 
 export interface AprLayout {
   /** The tensors in the order of the index; `dataOffset` is relative to the data section. */

@@ -5,15 +5,9 @@
 import { crc32 } from '../../checksum/crc32.js'
 import { AprError, located } from '../../model/errors.js'
 import { align, ALIGNMENT, decodeHeader, FOOTER_BYTES, HEADER_BYTES, type AprHeader } from './header.js'
+import { compareNames } from '../../model/names.js'
 import { decodeMetadata, MAX_METADATA_BYTES } from './metadata.js'
-import {
-  compareNames,
-  decodeEntry,
-  MAX_ENTRY_BYTES,
-  MAX_TENSORS,
-  MIN_ENTRY_BYTES,
-  type IndexEntry,
-} from './tensor-index.js'
+import { decodeEntry, MAX_ENTRY_BYTES, MAX_TENSORS, MIN_ENTRY_BYTES, type IndexEntry } from './tensor-index.js'
 import type { ByteSource } from '../../model/byte-source.js'
 import type { AprModel } from './model.js'
 import { fileOf, type ModelInput } from '../format.js'

@@ -96,24 +96,6 @@ function writeUint64(value: number, target: DataView, position: number): number 
 }
 
 /**
- * Orders names as the index does: by their bytes in UTF-8, which is by code point. (JavaScript's own order is by UTF-16
- * unit, and differs where a name has a character outside the basic plane.)
- */
-export function compareNames(a: string, b: string): number {
-  const length = Math.min(a.length, b.length)
-  for (let i = 0; i < length; i++) {
-    const x = a.charCodeAt(i)
-    const y = b.charCodeAt(i)
-    if (x === y) continue
-    const isSurrogateX = x >= 0xd800 && x <= 0xdfff
-    const isSurrogateY = y >= 0xd800 && y <= 0xdfff
-    // A surrogate stands for a code point above every other unit.
-    return isSurrogateX === isSurrogateY ? x - y : isSurrogateX ? 1 : -1
-  }
-  return a.length - b.length
-}
-
-/**
  * Checks a tensor that is to be written.
  * @throws AprError `APR_LIMIT`, `APR_BAD_RECORD`
  */

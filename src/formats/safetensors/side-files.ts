@@ -1,0 +1,46 @@
+/** What stands beside the tensors in a folder and says what they are. */
+import { AprError } from '../../model/errors.js'
+import type { ModelInput } from '../format.js'
+
+/** The files that are read, by name: configuration, tokenizer, chat template, model card. */
+const NAMES = [
+  'README.md',
+  'added_tokens.json',
+  'chat_template.jinja',
+  'chat_template.json',
+  'config.json',
+  'generation_config.json',
+  'merges.txt',
+  'preprocessor_config.json',
+  'processor_config.json',
+  'special_tokens_map.json',
+  'tokenizer.json',
+  'tokenizer.model',
+  'tokenizer_config.json',
+  'vocab.json',
+  'vocab.txt',
+]
+
+/** The largest tokenizers take some tens of megabytes. */
+const MAX_BYTES = 128 * 1024 * 1024
+
+/**
+ * Reads those of the files that are there, whole.
+ * @throws AprError `APR_LIMIT` for one that is too large
+ */
+export async function readSideFiles(input: ModelInput): Promise<Map<string, Uint8Array>> {
+  const files = new Map<string, Uint8Array>()
+  const there = await input.list()
+  for (const name of NAMES.filter((known) => there.includes(known))) {
+    const source = await input.open(name)
+    if (!source) continue
+    if (source.size > MAX_BYTES) {
+      const what = `expected at most ${MAX_BYTES} bytes, found ${source.size}`
+      throw new AprError('APR_LIMIT', what, { file: source.name })
+    }
+    const bytes = new Uint8Array(source.size)
+    await source.read(bytes, 0)
+    files.set(name, bytes)
+  }
+  return files
+}

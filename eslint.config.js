@@ -27,9 +27,25 @@ export default tseslint.config(
     },
   },
   {
+    // The same for what converts, but for the library that reads model cards, which runs in browsers too.
+    files: ['src/convert/**/*.ts'],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            { regex: '^(?!\\.|yaml$)', message: 'No module but our own here.' },
+            { regex: 'formats/[a-z]+/', message: 'Ask formats.ts for the format.' },
+          ],
+        },
+      ],
+      'no-restricted-globals': ['error', 'Buffer', 'process', 'setImmediate'],
+    },
+  },
+  {
     // One place knows every format; whoever else wants one asks there.
     files: ['src/**/*.ts'],
-    ignores: ['src/formats/**'],
+    ignores: ['src/{formats,convert}/**'],
     rules: {
       'no-restricted-imports': [
         'error',

@@ -1,0 +1,54 @@
+/** Hugging Face folders, and what llama.cpp's converter makes of them. */
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import fs from 'fs-extra'
+
+const ROOT = 'test/fixtures/hf/small'
+
+export interface GoldenTensor {
+  readonly name: string
+  /** Fastest first. */
+  readonly dims: readonly number[]
+  readonly dtype: string
+  readonly offset: number
+  readonly bytes: number
+  readonly sha256: string
+}
+
+export interface GoldenFile {
+  readonly bytes: number
+  readonly sha256: string
+}
+
+export interface GoldenExpected {
+  /** The name of the pre-tokenizer to give: these tokenizers are none that is known. */
+  readonly pre: string
+  readonly convert: GoldenFile & {
+    readonly kv: readonly { readonly key: string; readonly type: string; readonly value: unknown }[]
+    readonly tensors: readonly GoldenTensor[]
+  }
+  readonly outtypes: Readonly<Record<'f32' | 'f16' | 'bf16' | 'q8_0', GoldenFile>>
+}
+
+/** Names of the small models. */
+export function goldenModels(): string[] {
+  return readdirSync(join(ROOT, 'models')).sort()
+}
+
+/** The folder of a model. */
+export function goldenFolder(name: string): string {
+  return join(ROOT, 'models', name)
+}
+
+export async function goldenExpected(name: string): Promise<GoldenExpected> {
+  return (await fs.readJson(join(ROOT, 'expected', `${name}.json`))) as GoldenExpected
+}
+
+/** What stands beside a model's tensors. */
+export async function goldenSideFiles(name: string): Promise<ReadonlyMap<string, Uint8Array>> {
+  const files = new Map<string, Uint8Array>()
+  for (const file of await fs.readdir(goldenFolder(name))) {
+    if (!file.includes('.safetensors')) files.set(file, await fs.readFile(join(goldenFolder(name), file)))
+  }
+  return files
+}

@@ -12,12 +12,12 @@ const GATING: Readonly<Record<string, number>> = { softmax: 1, sigmoid: 2, sqrts
  * @throws AprError `APR_BAD_METADATA` that lists all keys that are missing
  */
 export function hparamKvs({ architecture, config: found }: FoundConfig, fileType: number): Kv[] {
-  const { name, adjust, ownHparams, hparams } = architecture
+  const { name, adjust, ownHparams } = architecture
   const kvs = new KvList()
   const config = adjust ? new Config(adjust(found.values)) : found
   if (ownHparams) ownHparams(kvs, config, fileType)
   else commonHparams(kvs, config, name, fileType)
-  hparams?.call(architecture, kvs, config)
+  architecture.hparams?.(kvs, config)
   config.checkComplete()
   return kvs.toArray()
 }

@@ -7,6 +7,7 @@ import type { Config } from '../config.js'
 import type { JsonObject } from '../json-file.js'
 import type { KvList } from '../kv-list.js'
 import type { BlockOrder } from '../tensor-plan.js'
+import type { TokenizerKind } from '../tokenizer/tokenizer.js'
 
 /** What a class of transformers fills in where config.json has nothing. */
 export interface ConfigDefaults {
@@ -45,6 +46,7 @@ export interface Architecture {
   readonly classes: readonly string[]
   /** `general.architecture`. */
   readonly name: string
+  readonly tokenizer: TokenizerKind
   /** By `model_type`. */
   readonly defaults: Readonly<Record<string, ConfigDefaults>>
   /**

@@ -6,6 +6,7 @@ import { COMMON_TENSORS, DENSE, QK_NORM_TENSORS, type Architecture } from './arc
 export const gemma3: Architecture = {
   classes: ['Gemma3ForCausalLM'],
   name: 'gemma3',
+  tokenizer: 'gemma',
   defaults: {},
   tensors: {
     ...COMMON_TENSORS,

@@ -38,6 +38,7 @@ const expertCount = (config: Config): number => config.optional('num_local_exper
 export const llama: Architecture = {
   classes: ['LlamaForCausalLM', 'LLaMAForCausalLM', 'MistralForCausalLM', 'MixtralForCausalLM', 'LlamaModel'],
   name: 'llama',
+  tokenizer: 'llama',
   defaults: { llama: LLAMA, mistral: MISTRAL, mixtral: MIXTRAL },
   tensors: {
     ...COMMON_TENSORS,

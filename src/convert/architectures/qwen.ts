@@ -20,6 +20,7 @@ const QK_NORMS = ['attn_q_norm', 'attn_k_norm']
 export const qwen2: Architecture = {
   classes: ['Qwen2ForCausalLM', 'Qwen2Model'],
   name: 'qwen2',
+  tokenizer: 'sentencepiece',
   defaults: { qwen2: { values: QWEN2_VALUES, theta: 10_000 } },
   tensors: COMMON_TENSORS,
   required: () => [...ATTENTION, ...DENSE],
@@ -28,6 +29,7 @@ export const qwen2: Architecture = {
 export const qwen3: Architecture = {
   classes: ['Qwen3ForCausalLM', 'Qwen3Model'],
   name: 'qwen3',
+  tokenizer: 'sentencepiece',
   defaults: { qwen3: { values: { ...QWEN2_VALUES, head_dim: 128 }, theta: 10_000 } },
   tensors: { ...COMMON_TENSORS, ...QK_NORM_TENSORS },
   required: () => [...ATTENTION, ...QK_NORMS, ...DENSE],
@@ -42,6 +44,7 @@ const MOE_VALUES = {
 export const qwen3moe: Architecture = {
   classes: ['Qwen3MoeForCausalLM'],
   name: 'qwen3moe',
+  tokenizer: 'bpe',
   defaults: { qwen3_moe: { values: MOE_VALUES, aliases: { num_experts: 'num_local_experts' }, theta: 10_000 } },
   tensors: { ...COMMON_TENSORS, ...QK_NORM_TENSORS, ...EXPERT_TENSORS },
   required: (config, layer) => [...ATTENTION, ...QK_NORMS, ...(isDense(config, layer) ? DENSE : EXPERTS)],

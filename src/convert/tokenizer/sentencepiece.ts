@@ -1,0 +1,109 @@
+/** SentencePiece vocabularies: `tokenizer.model`, or `tokenizer.json` that holds one, as the tokens, scores and types of GGUF. */
+import { AprError } from '../../model/errors.js'
+import { isFields } from '../../model/found.js'
+import type { JsonObject } from '../json-file.js'
+import { addedTokens } from './pre-tokenizer.js'
+import { readPieces } from './sentencepiece-model.js'
+import { looksSpecial, TOKEN_TYPES } from './token-types.js'
+
+const MARK = '\u2581'
+/** Scores of tokens that are no pieces: of ids without a token, and of added ones. */
+const UNUSED_SCORE = -10_000
+const ADDED_SCORE = -1000
+
+export interface ScoredVocabulary {
+  readonly tokens: string[]
+  readonly scores: number[]
+  readonly types: number[]
+}
+
+export interface SentencePieceSources {
+  readonly model: Uint8Array
+  readonly addedTokens: JsonObject | undefined
+  readonly tokenizerConfig: JsonObject | undefined
+  /** tokenizer.json, where its added tokens count too: for Phi 3. */
+  readonly tokenizer?: JsonObject | undefined
+  readonly vocabSize: number | undefined
+}
+
+/**
+ * Pieces by their ids, then what was added to them. Ids without a token are `[PAD{id}]`.
+ * @throws AprError `APR_BAD_METADATA` for a file that is no SentencePiece model
+ */
+export function sentencePieceVocabulary(sources: SentencePieceSources): ScoredVocabulary {
+  const pieces = readPieces(sources.model)
+  const size = sources.vocabSize ?? pieces.length
+  const tokens = Array.from({ length: size }, (_, id) => `[PAD${id}]`)
+  const scores = new Array<number>(size).fill(UNUSED_SCORE)
+  const types = new Array<number>(size).fill(TOKEN_TYPES.unused)
+  const set = (id: number, token: string, score: number, type: number): void => {
+    if (!Number.isInteger(id) || id < 0 || id >= size) return
+    tokens[id] = token
+    scores[id] = score
+    types[id] = type
+  }
+  for (const [id, { piece, score, type }] of pieces.entries()) {
+    set(id, piece, score, type === TOKEN_TYPES.userDefined ? TOKEN_TYPES.normal : type)
+  }
+  for (const [token, id] of Object.entries(sources.addedTokens ?? {})) {
+    set(Number(id), token, ADDED_SCORE, TOKEN_TYPES.userDefined)
+  }
+  const decoder = sources.tokenizerConfig?.['added_tokens_decoder']
+  const isPlain = sources.tokenizer !== undefined
+  for (const [id, entry] of Object.entries(isFields(decoder) ? decoder : {})) {
+    const { content, special } = isFields(entry) ? entry : {}
+    if (typeof content !== 'string') continue
+    const isControl = special === true || (!isPlain && looksSpecial(content))
+    const text = isControl || isPlain ? content : content.replaceAll(MARK, ' ')
+    set(Number(id), text, ADDED_SCORE, isControl ? TOKEN_TYPES.control : TOKEN_TYPES.userDefined)
+  }
+  for (const { id, content, special } of sources.tokenizer ? addedTokens(sources.tokenizer) : []) {
+    set(id, content, ADDED_SCORE, special ? TOKEN_TYPES.control : TOKEN_TYPES.userDefined)
+  }
+  return { tokens, scores, types }
+}
+
+/** Whether `tokenizer.json` holds a SentencePiece vocabulary that falls back to bytes, as that of Llama 2 does. */
+export function isSentencePieceJson({ model, decoder }: JsonObject): boolean {
+  const { type, byte_fallback: fallsBack } = isFields(model) ? model : {}
+  return type === 'BPE' && fallsBack === true && isFields(decoder) && decoder['type'] === 'Sequence'
+}
+
+/**
+ * Such a vocabulary. It has no scores of its own.
+ * @throws AprError `APR_BAD_METADATA` for ids that are not there
+ */
+export function sentencePieceJson(tokenizer: JsonObject, tokenizerConfig: JsonObject | undefined): ScoredVocabulary {
+  const model = tokenizer['model']
+  const vocabulary = isFields(model) && isFields(model['vocab']) ? model['vocab'] : {}
+  const byId = new Map(Object.entries(vocabulary).map(([token, id]) => [Number(id), token]))
+  const specials = specialTexts(tokenizerConfig)
+  const added = addedTokens(tokenizer).sort((a, b) => a.id - b.id)
+  const tokens: string[] = []
+  const types: number[] = []
+  for (let id = 0; id < byId.size; id++) {
+    const token = byId.get(id)
+    if (token === undefined) {
+      throw new AprError('APR_BAD_METADATA', `expected a token with the id ${id} in tokenizer.json, found none`)
+    }
+    const isByte = /^<0x[0-9A-Fa-f]{2}>$/.test(token)
+    const isControl = specials.has(token)
+    tokens.push(token)
+    types.push(isByte ? TOKEN_TYPES.byte : isControl ? TOKEN_TYPES.control : TOKEN_TYPES.normal)
+  }
+  for (const { id, content } of added) {
+    if (id < byId.size) continue
+    tokens.push(content)
+    types.push(specials.has(content) ? TOKEN_TYPES.control : TOKEN_TYPES.userDefined)
+  }
+  return { tokens, types, scores: tokens.map(() => ADDED_SCORE) }
+}
+
+function specialTexts(config: JsonObject | undefined): Set<string> {
+  const names = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'].map((type) => config?.[`${type}_token`])
+  const more = config?.['additional_special_tokens']
+  const all = [...names, ...(Array.isArray(more) ? (more as unknown[]) : [])]
+  return new Set(
+    all.map((entry) => (isFields(entry) ? entry['content'] : entry)).filter((one) => typeof one === 'string'),
+  )
+}

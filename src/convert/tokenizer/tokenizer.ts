@@ -1,0 +1,129 @@
+/** The tokenizer of a model's folder as the key-value pairs of GGUF, in the reference converter's order. */
+import type { Kv } from '../../formats/formats.js'
+import { AprError } from '../../model/errors.js'
+import { jsonFile, textFile, type JsonObject } from '../json-file.js'
+import { KvList } from '../kv-list.js'
+import { bpeVocabulary, merges } from './bpe.js'
+import { preTokenizer } from './pre-tokenizer.js'
+import {
+  isSentencePieceJson,
+  sentencePieceJson,
+  sentencePieceVocabulary,
+  type ScoredVocabulary,
+} from './sentencepiece.js'
+import { setSpecialTokens } from './special-tokens.js'
+
+/** How an architecture's vocabularies are looked for. */
+export type TokenizerKind =
+  /** `tokenizer.model` first, then a `tokenizer.json` that holds such a vocabulary, then byte pairs. */
+  | 'llama'
+  /** `tokenizer.model` first, then byte pairs. */
+  | 'sentencepiece'
+  /** The same, and no space is put before a text. */
+  | 'gemma'
+  /** `tokenizer.model`, unless the settings speak of GPT-2's. */
+  | 'phi'
+  /** Byte pairs. */
+  | 'bpe'
+
+export interface TokenizerOptions {
+  readonly kind: TokenizerKind
+  /** `vocab_size` of config.json. */
+  readonly vocabSize: number | undefined
+  readonly config: JsonObject
+  /** The pre-tokenizer's name, where it is not to be found out. */
+  readonly pre?: string | undefined
+}
+
+/** What one of the ways needs. */
+interface Sources extends TokenizerOptions {
+  readonly files: ReadonlyMap<string, Uint8Array>
+  readonly tokenizer: JsonObject | undefined
+  readonly tokenizerConfig: JsonObject | undefined
+}
+
+/**
+ * @param files those of the folder
+ * @throws AprError `APR_UNSUPPORTED` for a vocabulary that is not known, `APR_BAD_METADATA` where there is none or it is
+ *   broken
+ */
+export function tokenizerKvs(files: ReadonlyMap<string, Uint8Array>, options: TokenizerOptions): Kv[] {
+  const sources: Sources = {
+    ...options,
+    files,
+    tokenizer: jsonFile(files, 'tokenizer.json'),
+    tokenizerConfig: jsonFile(files, 'tokenizer_config.json'),
+  }
+  const { kind, tokenizer, tokenizerConfig, vocabSize } = sources
+  const kvs = new KvList()
+  const spacePrefix = tokenizerConfig?.['add_prefix_space']
+  if (kind === 'llama' && typeof spacePrefix === 'boolean') {
+    kvs.set('tokenizer.ggml.add_space_prefix', 'bool', spacePrefix)
+  }
+  const isPieces = kind !== 'bpe' && !(kind === 'phi' && tokenizerConfig?.['tokenizer_class'] === 'GPT2Tokenizer')
+  const pieces = isPieces ? files.get('tokenizer.model') : undefined
+  if (pieces) setPieces(kvs, sources, pieces)
+  else if (kind === 'llama' && tokenizer && isSentencePieceJson(tokenizer)) {
+    setScored(kvs, sources, sentencePieceJson(tokenizer, tokenizerConfig))
+  } else setBytePairs(kvs, sources)
+  if (pieces && kind === 'gemma') kvs.set('tokenizer.ggml.add_space_prefix', 'bool', false)
+  // Small models of Granite and SmolLM.
+  if (kind === 'llama' && vocabSize === 49_152) kvs.set('tokenizer.ggml.add_bos_token', 'bool', false)
+  return kvs.toArray()
+}
+
+function setPieces(kvs: KvList, sources: Sources, model: Uint8Array): void {
+  const { files, kind, tokenizer, tokenizerConfig, vocabSize } = sources
+  const vocabulary = sentencePieceVocabulary({
+    model,
+    addedTokens: jsonFile(files, 'added_tokens.json'),
+    tokenizerConfig,
+    ...(kind === 'phi' && { tokenizer: tokenizer ?? {} }),
+    vocabSize,
+  })
+  setScored(kvs, sources, vocabulary)
+}
+
+function setScored(kvs: KvList, sources: Sources, { tokens, scores, types }: ScoredVocabulary): void {
+  const { vocabSize } = sources
+  if (vocabSize !== undefined && tokens.length > vocabSize) {
+    const what = `expected at most vocab_size ${vocabSize} tokens, as config.json has it, found ${tokens.length}`
+    throw new AprError('APR_BAD_METADATA', what)
+  }
+  kvs.set('tokenizer.ggml.model', 'string', 'llama')
+  kvs.set('tokenizer.ggml.pre', 'string', 'default')
+  kvs.setArray('tokenizer.ggml.tokens', 'string', tokens)
+  kvs.setArray('tokenizer.ggml.scores', 'f32', scores)
+  kvs.setArray('tokenizer.ggml.token_type', 'i32', types)
+  setSpecial(kvs, sources, tokens.length)
+}
+
+function setBytePairs(kvs: KvList, sources: Sources): void {
+  const { files, tokenizer, tokenizerConfig, vocabSize, pre } = sources
+  if (!tokenizer) {
+    const what = 'expected tokenizer.json or tokenizer.model beside config.json, found neither'
+    throw new AprError('APR_BAD_METADATA', what)
+  }
+  const { tokens, types } = bpeVocabulary(tokenizer, vocabSize)
+  kvs.set('tokenizer.ggml.model', 'string', 'gpt2')
+  kvs.set('tokenizer.ggml.pre', 'string', preTokenizer(tokenizer, tokenizerConfig ?? {}, pre))
+  kvs.setArray('tokenizer.ggml.tokens', 'string', tokens)
+  kvs.setArray('tokenizer.ggml.token_type', 'i32', types)
+  const pairs = merges(tokenizer, textFile(files, 'merges.txt'))
+  if (pairs.length > 0) kvs.setArray('tokenizer.ggml.merges', 'string', pairs)
+  setSpecial(kvs, sources, undefined)
+}
+
+function setSpecial(
+  kvs: KvList,
+  { files, tokenizer, tokenizerConfig, config }: Sources,
+  size: number | undefined,
+): void {
+  setSpecialTokens(kvs, {
+    tokenizer,
+    tokenizerConfig,
+    config,
+    chatTemplates: { jinja: textFile(files, 'chat_template.jinja'), json: jsonFile(files, 'chat_template.json') },
+    vocabSize: size,
+  })
+}

@@ -17,6 +17,9 @@ const IDS: Partial<Record<DType, number>> = {
   APR_Q8: 129,
 }
 
+/** The dtypes that the format holds. */
+export const HELD_DTYPES = Object.keys(IDS) as DType[]
+
 const DTYPES = new Map<number, DType>([
   ...(Object.entries(IDS) as [DType, number][]).map(([dtype, id]) => [id, dtype] as const),
   // Files older than March 2026 use these.
@@ -32,7 +35,7 @@ const DTYPES = new Map<number, DType>([
 export function encodeDType(dtype: DType, tensor?: string): number {
   const id = IDS[dtype]
   if (id !== undefined) return id
-  const held = Object.keys(IDS).join(', ')
+  const held = HELD_DTYPES.join(', ')
   throw new AprError('APR_UNSUPPORTED', `expected a dtype that APR holds (${held}), found ${dtype}`, { tensor })
 }
 

@@ -38,6 +38,22 @@ export function metadataValue(text: string, key: string): unknown {
 }
 
 /**
+ * The members of the object that a top-level key's value is, in the order of the text: JavaScript's own objects move keys
+ * that look like numbers to their front. Undefined where the value is no object or the key is missing.
+ * @throws AprError `APR_BAD_METADATA`, `APR_LIMIT`
+ */
+export function metadataEntries(text: string, key: string): Map<string, unknown> | undefined {
+  const member = scan(text).findLast((candidate) => candidate.key === key)
+  if (member === undefined || text[member.valueStart] !== '{') return undefined
+  const value = text.slice(member.valueStart, member.valueEnd)
+  return new Map(
+    findMembers(value).map(({ key: name, valueStart, valueEnd }) => {
+      return [name, JSON.parse(value.slice(valueStart, valueEnd)) as unknown]
+    }),
+  )
+}
+
+/**
  * Replaces or adds top-level keys, and removes those whose new value is undefined.
  * @returns the new text: all that is not named in `changes` is byte for byte what it was
  * @throws AprError `APR_BAD_METADATA` when the text is not one JSON object

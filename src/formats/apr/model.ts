@@ -1,6 +1,6 @@
 /** An APR model, and what of its tensors is the format's own. */
-import { isDType, isKQuant } from '../../model/dtypes.js'
-import type { ModelOf } from '../../model/model.js'
+import { DTYPES, isDType, isKQuant } from '../../model/dtypes.js'
+import type { FileIdentity, ModelOf } from '../../model/model.js'
 import { elementCount, isPlaceholder, parameterCount, tensorBytes, type TensorInfo } from '../../model/tensor.js'
 import { utf8Bytes } from '../../model/utf8.js'
 import { FLAGS } from './header.js'
@@ -22,6 +22,32 @@ declare module '../../model/model.js' {
   interface Models {
     apr: AprModel
   }
+}
+
+/** Bytes 44 to 63 of the header. */
+const RESERVED_BYTES = 20
+
+/**
+ * A model that comes from another format.
+ * @param metadata by key the JSON text of each value, in the order in which they are to stand
+ */
+export function makeAprModel(
+  tensors: readonly TensorInfo[],
+  metadata: ReadonlyMap<string, string>,
+  origin?: FileIdentity,
+): AprModel {
+  const members = [...metadata].map(([key, json]) => `${JSON.stringify(key)}:${json}`)
+  const isQuantized = tensors.some(({ dtype }) => DTYPES[dtype].kind === 'quantized')
+  const vocabulary = metadata.has('tokenizer.vocabulary') ? FLAGS.vocabulary : 0
+  return Object.freeze({
+    format: 'apr',
+    tensors: Object.freeze([...tensors]),
+    metadata: `{${members.join(',')}}`,
+    flags: FLAGS.rowMajor | (isQuantized ? FLAGS.quantized : 0) | vocabulary,
+    minorVersion: 0,
+    reserved: new Uint8Array(RESERVED_BYTES),
+    ...(origin && { origin }),
+  })
 }
 
 /** Names of output projections that may be tied to the embedding: a placeholder has one of these. */

@@ -33,8 +33,9 @@ export const SCALAR_BYTES: Readonly<Record<Exclude<ScalarType, 'string'>, number
   ...{ u8: 1, i8: 1, bool: 1, u16: 2, i16: 2, u32: 4, i32: 4, f32: 4, u64: 8, i64: 8, f64: 8 },
 }
 
-const STRING_HEAD_BYTES = 8
-const ARRAY_HEAD_BYTES = 12
+/** Bytes before a string, its length, and before the elements of an array, their type and number. */
+export const STRING_HEAD_BYTES = 8
+export const ARRAY_HEAD_BYTES = 12
 
 /** Makes a pair. Values must be of the type: a number out of its range is wrapped or rounded. */
 export function kv(key: string, type: ScalarType, value: KvScalar): Kv {

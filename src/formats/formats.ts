@@ -13,6 +13,7 @@ export { makeAprModel, type AprModel } from './apr/model.js'
 export type { GgufModel } from './gguf/model.js'
 export type { SafetensorsModel } from './safetensors/model.js'
 export * from './gguf/kv.js'
+export { readSideFiles } from './safetensors/side-files.js'
 
 export const FORMATS: { readonly [Name in keyof Models]: FormatOf<Models[Name]> } = { apr, gguf, safetensors }
 

@@ -115,6 +115,14 @@ export const SIGNAL: OptionKind<AbortSignal> = {
   },
 }
 
+export const TEXT: OptionKind<string> = {
+  type: 'string',
+  check(name, value) {
+    if (typeof value === 'string' && value !== '') return value
+    throw bad(name, 'a text', value)
+  },
+}
+
 export const PATH: OptionKind<string> = { type: 'string or URL', check: toPath }
 
 function bad(name: string, expected: string, value: unknown): AprError {

@@ -5,7 +5,7 @@
  */
 import { selectByDefault } from '../quant/policy.js'
 import { nothing, trueOrFalse } from './answers.js'
-import { BOOLEAN, callback, oneOf, PATH, SIGNAL, wholeNumber, type OptionRow } from './check.js'
+import { BOOLEAN, callback, oneOf, PATH, SIGNAL, TEXT, wholeNumber, type OptionRow } from './check.js'
 
 const MIB = 1024 * 1024
 
@@ -57,6 +57,24 @@ export const Q4K_OPTIONS = {
     kind: wholeNumber('bytes'),
     derived: `${grouped(Q4K_BYTES_PER_THREAD)} a thread`,
     meaning: 'records under way in the threads at the most; at least one record a thread',
+  },
+} as const satisfies Record<string, OptionRow>
+
+export const TO_GGUF_OPTIONS = {
+  outtype: {
+    kind: oneOf('auto', 'f32', 'f16', 'bf16'),
+    default: 'auto',
+    meaning: 'dtype of the matrices; `auto` is that of the first BF16 or F16 matrix, or F16 where there is none',
+  },
+  pre: {
+    kind: TEXT,
+    derived: 'found out by running the tokenizer',
+    meaning: 'name of the pre-tokenizer, as llama.cpp calls it',
+  },
+  config: {
+    kind: PATH,
+    derived: 'what the model has itself',
+    meaning: "a folder with `config.json` and the tokenizer's files, for a model that comes without them",
   },
 } as const satisfies Record<string, OptionRow>
 

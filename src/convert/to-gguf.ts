@@ -1,0 +1,64 @@
+/** What GGUF file is made of a model of another format: its pairs, its tensors, and what each tensor is made of. */
+import { kv, type GgufModel } from '../formats/formats.js'
+import { AprError } from '../model/errors.js'
+import type { Model } from '../model/model.js'
+import { generalKvs } from './general/general.js'
+import { parameterCounts } from './general/size-label.js'
+import { hfModelOf, type ConfigFiles } from './hf-source.js'
+import { hparamKvs } from './hparams.js'
+import type { Outtype } from './hf-model.js'
+import { planTensors } from './plan-tensors.js'
+import { readConfig } from './read-config.js'
+import type { TargetTensor } from './tensor-plan.js'
+import { tokenizerKvs } from './tokenizer/tokenizer.js'
+
+const QUANTIZATION_VERSION = 2
+
+export interface GgufOptions {
+  /** Dtype of the matrices. */
+  readonly outtype: Outtype
+  /** The pre-tokenizer's name, where the vocabulary is none that is known. */
+  readonly pre?: string | undefined
+  /** `config.json` and the tokenizer's files, for a model that comes without them. */
+  readonly configFiles?: ConfigFiles | undefined
+}
+
+/** A GGUF model, and what its tensors are made of. */
+export interface GgufConversion {
+  readonly model: GgufModel
+  /** Undefined where the tensors stay as they are. */
+  readonly targets: readonly TargetTensor[] | undefined
+  /** Names of source tensors that nothing is made of. */
+  readonly dropped: readonly string[]
+}
+
+/**
+ * Pure: the same model gives the same.
+ * @throws AprError for all that keeps the model from being written, before a byte of it is read
+ */
+export function toGgufModel(model: Model, options: GgufOptions): GgufConversion {
+  const hf = hfModelOf(model, options.configFiles)
+  if ('kvs' in hf) return { model: hf, targets: undefined, dropped: [] }
+  const found = readConfig(hf)
+  const { architecture, config, raw } = found
+  const { tensors: targets, fileType, dropped } = planTensors(found, hf, options.outtype)
+  const vocabSize = config.optional('vocab_size')
+  const tensors = Object.freeze(targets.map(({ tensor }) => tensor))
+  const general = generalKvs(hf, { architecture: architecture.name, parameters: parameterCounts(tensors) })
+  const hparams = hparamKvs(found, fileType)
+  const tokenizer = tokenizerKvs(hf.files, { kind: architecture.tokenizer, vocabSize, config: raw, pre: options.pre })
+  checkVocabulary(targets, vocabSize)
+  const kvs = [...general, ...hparams, kv('general.quantization_version', 'u32', QUANTIZATION_VERSION), ...tokenizer]
+  const { origin } = model
+  const gguf: GgufModel = Object.freeze({ format: 'gguf', tensors, kvs: Object.freeze(kvs), ...(origin && { origin }) })
+  return { model: gguf, targets, dropped }
+}
+
+/** llama.cpp wants a row of the embedding for each token, and no other. */
+function checkVocabulary(targets: readonly TargetTensor[], vocabSize: number | undefined): void {
+  const embedding = targets.find(({ tensor }) => tensor.name === 'token_embd.weight')
+  const rows = embedding?.tensor.shape[0]
+  if (vocabSize === undefined || rows === undefined || rows === vocabSize) return
+  const what = `expected an embedding with a row for each of the ${vocabSize} tokens (vocab_size), found ${rows} rows`
+  throw new AprError('APR_BAD_INDEX', what, { tensor: embedding?.pieces[0]?.source })
+}

@@ -152,12 +152,12 @@ class Planner {
   finish(): { tensors: readonly TargetTensor[]; dropped: readonly string[] } {
     const unfinished = this.#stacks?.unfinished() ?? []
     if (this.#unmapped.length > 0) throw this.#unmappedError()
+    this.#found.config.checkComplete()
     const missing = [...unfinished, ...this.#missing()]
     if (missing.length > 0) {
       const what = `expected all tensors of ${this.#layers} layers of ${this.#found.architecture.name}, found none for ${listed(missing)}`
       throw new AprError('APR_BAD_INDEX', what)
     }
-    this.#found.config.checkComplete()
     if (this.#wrong.length > 0) {
       throw new AprError('APR_BAD_INDEX', `expected tensors whose shapes fit config.json, found ${listed(this.#wrong)}`)
     }

@@ -41,17 +41,46 @@ export function toGgufModel(model: Model, options: GgufOptions): GgufConversion 
   if ('kvs' in hf) return { model: hf, targets: undefined, dropped: [] }
   const found = readConfig(hf)
   const { architecture, config, raw } = found
-  const { tensors: targets, fileType, dropped } = planTensors(found, hf, options.outtype)
   const vocabSize = config.optional('vocab_size')
+  const problems = new Problems()
+  const plan = problems.of(() => planTensors(found, hf, options.outtype))
+  const { tensors: targets = [], fileType = 0, dropped = [] } = plan ?? {}
+  problems.of(() => checkVocabulary(targets, vocabSize))
   const tensors = Object.freeze(targets.map(({ tensor }) => tensor))
-  const general = generalKvs(hf, { architecture: architecture.name, parameters: parameterCounts(tensors) })
-  const hparams = hparamKvs(found, fileType)
-  const tokenizer = tokenizerKvs(hf.files, { kind: architecture.tokenizer, vocabSize, config: raw, pre: options.pre })
-  checkVocabulary(targets, vocabSize)
+  const counts = { architecture: architecture.name, parameters: parameterCounts(tensors) }
+  const general = problems.of(() => generalKvs(hf, counts)) ?? []
+  const hparams = plan ? (problems.of(() => hparamKvs(found, fileType)) ?? []) : []
+  const vocabulary = { kind: architecture.tokenizer, vocabSize, config: raw, pre: options.pre }
+  const tokenizer = problems.of(() => tokenizerKvs(hf.files, vocabulary)) ?? []
+  problems.check()
   const kvs = [...general, ...hparams, kv('general.quantization_version', 'u32', QUANTIZATION_VERSION), ...tokenizer]
   const { origin } = model
   const gguf: GgufModel = Object.freeze({ format: 'gguf', tensors, kvs: Object.freeze(kvs), ...(origin && { origin }) })
   return { model: gguf, targets, dropped }
+}
+
+/** What is wrong with a model: people mend it at once, not one thing after the other. */
+class Problems {
+  readonly #found: AprError[] = []
+
+  /** What `work` gives; undefined where it throws one. */
+  of<T>(work: () => T): T | undefined {
+    try {
+      return work()
+    } catch (error) {
+      if (!(error instanceof AprError)) throw error
+      this.#found.push(error)
+      return undefined
+    }
+  }
+
+  /** @throws AprError with all of them, and the code of the first */
+  check(): void {
+    const [first, ...rest] = this.#found
+    if (!first) return
+    if (rest.length === 0) throw first
+    throw new AprError(first.code, [first, ...rest].map(({ message }) => message).join('; and '))
+  }
 }
 
 /** llama.cpp wants a row of the embedding for each token, and no other. */

@@ -2,6 +2,7 @@
 import type { GgufModel } from '../formats/formats.js'
 import { AprError, printable } from '../model/errors.js'
 import type { Model, ModelOf } from '../model/model.js'
+import { ggufModelOf, hasGgufNames, hfModelOfApr } from './apr/from-apr.js'
 import type { HfModel } from './hf-model.js'
 
 /** Files of a folder, by name. */
@@ -18,5 +19,6 @@ export function hfModelOf(model: Model, configFiles?: ConfigFiles): HfModel | Gg
     return { folder, tensors, files: configFiles ?? files }
   }
   const { format }: ModelOf<string> = model
+  if (format === 'apr') return hasGgufNames(model) ? ggufModelOf(model) : hfModelOfApr(model, configFiles)
   throw new AprError('APR_UNSUPPORTED', `expected a model that GGUF can be made of, found one of ${printable(format)}`)
 }

@@ -2,6 +2,7 @@
 import { kv, type GgufModel } from '../formats/formats.js'
 import { AprError } from '../model/errors.js'
 import type { Model } from '../model/model.js'
+import type { TensorInfo } from '../model/tensor.js'
 import { generalKvs } from './general/general.js'
 import { parameterCounts } from './general/size-label.js'
 import { hfModelOf, type ConfigFiles } from './hf-source.js'
@@ -38,7 +39,8 @@ export interface GgufConversion {
  */
 export function toGgufModel(model: Model, options: GgufOptions): GgufConversion {
   const hf = hfModelOf(model, options.configFiles)
-  if ('kvs' in hf) return { model: hf, targets: undefined, dropped: [] }
+  const unused = namesBeside(model.tensors, hf.tensors)
+  if ('kvs' in hf) return { model: hf, targets: undefined, dropped: unused }
   const found = readConfig(hf)
   const { architecture, config, raw } = found
   const vocabSize = config.optional('vocab_size')
@@ -56,7 +58,14 @@ export function toGgufModel(model: Model, options: GgufOptions): GgufConversion 
   const kvs = [...general, ...hparams, kv('general.quantization_version', 'u32', QUANTIZATION_VERSION), ...tokenizer]
   const { origin } = model
   const gguf: GgufModel = Object.freeze({ format: 'gguf', tensors, kvs: Object.freeze(kvs), ...(origin && { origin }) })
-  return { model: gguf, targets, dropped }
+  return { model: gguf, targets, dropped: [...dropped, ...unused] }
+}
+
+/** Names of the tensors that are not among those that are used. */
+function namesBeside(all: readonly TensorInfo[], used: readonly TensorInfo[]): string[] {
+  if (all.length === used.length) return []
+  const names = new Set(used.map(({ name }) => name))
+  return all.map(({ name }) => name).filter((name) => !names.has(name))
 }
 
 /** What is wrong with a model: people mend it at once, not one thing after the other. */

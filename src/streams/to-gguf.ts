@@ -85,8 +85,10 @@ class ToGguf extends Transform {
       if (isFirst) this.#pushMade(stage, record.model, model)
       const runs = runsOf(record.model)
       this.#runs = runs ?? this.#runs
-      if (!runs) this.push({ ...record, model })
-      else this.#convert(record, runs, stage.of(record.model).dropped, model)
+      const { dropped } = stage.of(record.model)
+      if (runs) this.#convert(record, runs, dropped, model)
+      else if (dropped.includes(record.name)) release(record.data)
+      else this.push({ ...record, model })
     }, done)
   }
 

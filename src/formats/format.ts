@@ -114,6 +114,8 @@ export interface LayoutOptions {
   readonly isFolder: boolean
   /** Bytes of a file at the most, as far as a tensor's own size allows it. Undefined: one file. */
   readonly maxFileBytes?: number | undefined
+  /** Tensors of a file at the most. Undefined: all. */
+  readonly maxFileTensors?: number | undefined
 }
 
 /** A format: what the engines and the stages ask of it. Pure, but for the reads of `open` and `finish`. */

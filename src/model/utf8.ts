@@ -17,3 +17,10 @@ export function utf8Bytes(text: string): number {
 function isLowSurrogate(unit: number): boolean {
   return unit >= 0xdc00 && unit < 0xe000
 }
+
+const LONE_SURROGATE = /\p{Cs}/u
+
+/** Whether a text is of whole characters: one with a lone surrogate is none in UTF-8. */
+export function isWellFormed(text: string): boolean {
+  return !LONE_SURROGATE.test(text)
+}

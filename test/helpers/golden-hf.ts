@@ -27,6 +27,8 @@ export interface GoldenExpected {
     readonly kv: readonly { readonly key: string; readonly type: string; readonly value: unknown }[]
     readonly tensors: readonly GoldenTensor[]
   }
+  /** The same conversion, cut into files of 9 tensors. */
+  readonly convertSplit: { readonly files: readonly (GoldenFile & { readonly name: string })[] }
   readonly outtypes: Readonly<Record<'f32' | 'f16' | 'bf16' | 'q8_0', GoldenFile>>
 }
 

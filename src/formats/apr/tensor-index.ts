@@ -1,6 +1,6 @@
 import { AprError, located, printable } from '../../model/errors.js'
 import { tensorBytes, type TensorInfo } from '../../model/tensor.js'
-import { utf8Bytes } from '../../model/utf8.js'
+import { isWellFormed, utf8Bytes } from '../../model/utf8.js'
 import { isPossibleSize } from './model.js'
 import { decodeDType, encodeDType } from './dtypes.js'
 import { ALIGNMENT, getSafeInteger } from './header.js'
@@ -160,10 +160,4 @@ function decodeName(bytes: Uint8Array): string {
       { cause: error },
     )
   }
-}
-
-const LONE_SURROGATE = /\p{Cs}/u
-
-function isWellFormed(text: string): boolean {
-  return !LONE_SURROGATE.test(text)
 }

@@ -4,6 +4,8 @@ import { AprError } from '../../model/errors.js'
 
 /** Bytes that are read at once, at the least. */
 const CHUNK_BYTES = 256 * 1024
+/** Of a header at the most: that of a model with the largest vocabularies takes some ten megabytes. */
+const MAX_HEADER_BYTES = 256 * 1024 * 1024
 
 export class Cursor {
   readonly #source: ByteSource
@@ -34,15 +36,24 @@ export class Cursor {
     return this.#chunk.length - this.#next >= bytes
   }
 
-  /**
-   * Reads on until the next `bytes` bytes are there.
-   * @throws AprError `APR_TRUNCATED` where the file ends before
-   */
-  async fill(bytes: number, what: string): Promise<void> {
+  /** @throws AprError `APR_TRUNCATED` where the file ends before so many bytes, `APR_LIMIT` for more than a header may have */
+  checkRest(bytes: number, what: string): void {
     if (bytes > this.rest) {
       const message = `expected ${what} of ${bytes} bytes, found the end of the file ${this.rest} bytes on`
       throw new AprError('APR_TRUNCATED', message, { offset: this.position })
     }
+    if (this.position + bytes > MAX_HEADER_BYTES) {
+      const message = `expected at most ${MAX_HEADER_BYTES} bytes before the data, found more`
+      throw new AprError('APR_LIMIT', message, { offset: this.position })
+    }
+  }
+
+  /**
+   * Reads on until the next `bytes` bytes are there.
+   * @throws AprError as `checkRest`
+   */
+  async fill(bytes: number, what: string): Promise<void> {
+    this.checkRest(bytes, what)
     if (this.has(bytes)) return
     const keep = this.#mark ?? this.#next
     const kept = this.#chunk.subarray(keep)
@@ -78,10 +89,10 @@ export class Cursor {
     return this.#view.getBigInt64(this.#next - 8, true)
   }
 
-  /** A copy of the next bytes, which must be there. */
+  /** The next bytes, which must be there. They stay until more are read. */
   take(bytes: number): Uint8Array {
     this.#next += bytes
-    return this.#chunk.slice(this.#next - bytes, this.#next)
+    return this.#chunk.subarray(this.#next - bytes, this.#next)
   }
 
   skip(bytes: number): void {

@@ -1,11 +1,11 @@
 /** What stands before the data: magic, version, counts, key-value pairs and the index of the tensors. */
 import type { ByteSource } from '../../model/byte-source.js'
-import { DTYPES } from '../../model/dtypes.js'
 import { AprError, printable } from '../../model/errors.js'
-import { elementCount, tensorBytes, type TensorInfo } from '../../model/tensor.js'
+import { tensorBytes, type TensorInfo } from '../../model/tensor.js'
 import { Cursor } from './cursor.js'
 import { decodeDType } from './dtypes.js'
 import { KV_TYPES, kvValue, SCALAR_BYTES, type Kv } from './kv.js'
+import { checkSafe, checkTensor, MAX_DIMENSIONS } from './tensor.js'
 
 /** "GGUF", little-endian. */
 export const MAGIC = 0x46554747
@@ -13,13 +13,16 @@ export const VERSION = 3
 /** Bytes of magic, version and the two counts. */
 export const COUNTS_BYTES = 24
 const DEFAULT_ALIGNMENT = 32
-const ALIGNMENT_KEY = 'general.alignment'
+export const ALIGNMENT_KEY = 'general.alignment'
 
-/** ggml's own limits: bytes of a string, elements of an array, bytes of a tensor's name, dimensions. */
+/** ggml's own limits: bytes of a string, elements of an array. */
 const MAX_STRING_BYTES = 2 ** 30
 const MAX_ARRAY_ELEMENTS = 2 ** 30
-const MAX_NAME_BYTES = 63
-const MAX_DIMENSIONS = 4
+/** More than any model has; each takes memory. */
+const MAX_TENSORS = 1_000_000
+const MAX_KVS = 1_000_000
+/** ggml takes any power of two. The padding of a small tensor is that long, and is kept in memory. */
+const MAX_ALIGNMENT = 1024 * 1024
 /** Fewest bytes of a pair (a key of one byte, a value of one) and of a tensor (no name, no dimensions). */
 const MIN_KV_BYTES = 14
 const MIN_TENSOR_BYTES = 24
@@ -72,21 +75,32 @@ async function readCounts(
   await cursor.fill(COUNTS_BYTES - 4, 'version and counts')
   const version = cursor.u32()
   if (version !== 2 && version !== VERSION) {
-    const isBigEndian = (version & 0xffff) === 0 && version !== 0
-    const found = isBigEndian ? 'a big-endian file' : `version ${version}`
-    throw new AprError('APR_UNSUPPORTED', `expected GGUF version 2 or 3, little-endian, found ${found}`, { offset: 4 })
+    const what = `expected GGUF version 2 or 3, little-endian, found ${foundVersion(version)}`
+    throw new AprError('APR_UNSUPPORTED', what, { offset: 4 })
   }
-  const tensorCount = countOf(cursor.i64(), 'tensors', MIN_TENSOR_BYTES, size, 8)
-  const kvCount = countOf(cursor.i64(), 'key-value pairs', MIN_KV_BYTES, size, 16)
+  const counts = [cursor.i64(), cursor.i64()] as const
+  const tensorCount = checkCount(counts[0], 'tensors', MAX_TENSORS, 8)
+  const kvCount = checkCount(counts[1], 'key-value pairs', MAX_KVS, 16)
+  const least = COUNTS_BYTES + tensorCount * MIN_TENSOR_BYTES + kvCount * MIN_KV_BYTES
+  if (least > size) {
+    const what = `expected ${tensorCount} tensors and ${kvCount} key-value pairs, which take ${least} bytes at least, found a file of ${size} bytes`
+    throw new AprError('APR_TRUNCATED', what, { offset: 8 })
+  }
   return { version, tensorCount, kvCount }
 }
 
-function countOf(count: bigint, what: string, minBytes: number, size: number, offset: number): number {
-  if (count >= 0n && count * BigInt(minBytes) <= BigInt(size)) return Number(count)
-  const room = Math.floor(size / minBytes)
-  throw new AprError('APR_BAD_HEADER', `expected 0 to ${room} ${what} in a file of ${size} bytes, found ${count}`, {
-    offset,
-  })
+function foundVersion(version: number): string {
+  // The same number with its bytes the other way round.
+  if (version !== 0 && (version & 0xffff) === 0) return 'a big-endian file'
+  return version === 1
+    ? 'version 1, which llama.cpp reads no longer either: convert the model anew'
+    : `version ${version}`
+}
+
+function checkCount(count: bigint, what: string, most: number, offset: number): number {
+  if (count >= 0n && count <= BigInt(most)) return Number(count)
+  const code = count < 0n ? 'APR_BAD_HEADER' : 'APR_LIMIT'
+  throw new AprError(code, `expected 0 to ${most} ${what}, found ${count}`, { offset })
 }
 
 async function readKvs(cursor: Cursor, count: number): Promise<Kv[]> {
@@ -104,7 +118,7 @@ async function readKvs(cursor: Cursor, count: number): Promise<Kv[]> {
     if (type === undefined) throw bad(`a type of 0 to 12 for "${printable(key)}"`, String(id), cursor.position - 4)
     cursor.mark()
     if (type === 'array') await skipArray(cursor, key)
-    else if (type === 'string') await skipString(cursor)
+    else if (type === 'string') await skipStrings(cursor, 1)
     else {
       await cursor.fill(SCALAR_BYTES[type], 'a value')
       cursor.skip(SCALAR_BYTES[type])
@@ -124,38 +138,45 @@ async function skipArray(cursor: Cursor, key: string): Promise<void> {
     const found = element === 'array' ? 'an array of arrays' : `type ${id}`
     throw bad(`an array of numbers or strings for "${printable(key)}"`, found, offset)
   }
-  const bytes = element === 'string' ? 8 : SCALAR_BYTES[element]
-  if (count > MAX_ARRAY_ELEMENTS || Number(count) * bytes > cursor.rest) {
-    throw bad(`an array that ends inside the file for "${printable(key)}"`, `${count} elements`, offset)
+  if (count > MAX_ARRAY_ELEMENTS) {
+    throw bad(`at most ${MAX_ARRAY_ELEMENTS} elements for "${printable(key)}"`, String(count), offset + 4)
   }
-  if (element !== 'string') {
-    await cursor.fill(Number(count) * bytes, 'an array')
-    cursor.skip(Number(count) * bytes)
+  const bytes = Number(count) * (element === 'string' ? 8 : SCALAR_BYTES[element])
+  if (element === 'string') {
+    cursor.checkRest(bytes, 'an array')
+    await skipStrings(cursor, Number(count))
     return
   }
-  for (let i = 0; i < count; i++) await skipString(cursor)
-}
-
-async function skipString(cursor: Cursor): Promise<void> {
-  if (!cursor.has(8)) await cursor.fill(8, 'a string')
-  const bytes = stringBytes(cursor, cursor.u64())
-  if (!cursor.has(bytes)) await cursor.fill(bytes, 'a string')
+  await cursor.fill(bytes, 'an array')
   cursor.skip(bytes)
 }
 
-function stringBytes(cursor: Cursor, bytes: bigint): number {
-  if (bytes <= MAX_STRING_BYTES && Number(bytes) <= cursor.rest) return Number(bytes)
-  throw bad('a string that ends inside the file', `one of ${bytes} bytes`, cursor.position - 8)
+/** A vocabulary is hundreds of thousands of strings: there is a wait only for those that are not read yet. */
+async function skipStrings(cursor: Cursor, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    if (!cursor.has(8)) await cursor.fill(8, 'the length of a string')
+    const bytes = stringBytes(cursor)
+    if (!cursor.has(bytes)) await cursor.fill(bytes, 'a string')
+    cursor.skip(bytes)
+  }
 }
+
+function stringBytes(cursor: Cursor): number {
+  const bytes = cursor.u64()
+  if (bytes <= MAX_STRING_BYTES) return Number(bytes)
+  throw bad(`a string of at most ${MAX_STRING_BYTES} bytes`, String(bytes), cursor.position - 8)
+}
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** A name must be UTF-8: what is written elsewhere must be the same name. */
 async function readName(cursor: Cursor, what: string, code: 'APR_BAD_METADATA' | 'APR_BAD_INDEX'): Promise<string> {
-  await cursor.fill(8, `the length of a ${what}`)
-  const bytes = stringBytes(cursor, cursor.u64())
-  await cursor.fill(bytes, `a ${what}`)
+  if (!cursor.has(8)) await cursor.fill(8, `the length of a ${what}`)
+  const bytes = stringBytes(cursor)
+  if (!cursor.has(bytes)) await cursor.fill(bytes, `a ${what}`)
   const offset = cursor.position
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(cursor.take(bytes))
+    return UTF8.decode(cursor.take(bytes))
   } catch {
     throw new AprError(code, `expected a ${what} in UTF-8, found other bytes`, { offset })
   }
@@ -173,6 +194,9 @@ export function alignmentOf(kvs: readonly Kv[]): number {
   const pair = kvs.find(({ key }) => key === ALIGNMENT_KEY)
   if (pair === undefined) return DEFAULT_ALIGNMENT
   const value = pair.type === 'u32' ? Number(kvValue(pair)) : 0
+  if (value > MAX_ALIGNMENT) {
+    throw new AprError('APR_LIMIT', `expected ${ALIGNMENT_KEY} of at most ${MAX_ALIGNMENT} bytes, found ${value}`)
+  }
   if (value > 0 && Number.isInteger(Math.log2(value))) return value
   const found = pair.type === 'u32' ? value : `a ${pair.type}`
   throw new AprError('APR_BAD_METADATA', `expected ${ALIGNMENT_KEY} to be a u32 and a power of two, found ${found}`)
@@ -213,45 +237,13 @@ async function readTensor(cursor: Cursor, name: string): Promise<TensorInfo> {
   await cursor.fill(dimensions * 8 + 12, 'a tensor')
   const sizes = Array.from({ length: dimensions }, () => cursor.i64())
   const found = sizes.find((size) => size < 0n || size > BigInt(Number.MAX_SAFE_INTEGER))
-  if (found !== undefined) throw new AprError('APR_BAD_INDEX', `expected a dimension of 0 or more, found ${found}`)
+  if (found !== undefined) {
+    throw new AprError('APR_BAD_INDEX', `expected dimensions of 0 or more and less than 2^53, found ${found}`)
+  }
   // The file has the fastest first.
   const shape = Object.freeze(sizes.map(Number).reverse())
   const dtype = decodeDType(cursor.u32(), name)
   const tensor = Object.freeze({ name, dtype, shape, size: tensorBytes(dtype, shape) })
   checkTensor(tensor)
   return tensor
-}
-
-function checkSafe(bytes: number, tensor: string): void {
-  if (Number.isSafeInteger(bytes)) return
-  throw new AprError('APR_LIMIT', 'expected sizes of less than 2^53 bytes, found more', { tensor })
-}
-
-/** @throws AprError for a tensor that the format cannot hold */
-export function checkTensor({ name, dtype, shape, size }: TensorInfo): void {
-  const place = { tensor: name }
-  const nameBytes = new TextEncoder().encode(name).length
-  if (nameBytes > MAX_NAME_BYTES) {
-    const what = `expected a name of at most ${MAX_NAME_BYTES} bytes, found ${nameBytes}`
-    throw new AprError('APR_LIMIT', what, place)
-  }
-  if (shape.length > MAX_DIMENSIONS) {
-    const what = `expected at most ${MAX_DIMENSIONS} dimensions, found ${shape.length}`
-    throw new AprError('APR_LIMIT', what, place)
-  }
-  // Exact, where a product that has wrapped would look small.
-  if (!Number.isSafeInteger(elementCount(shape))) {
-    throw new AprError('APR_LIMIT', `expected less than 2^53 elements, found [${shape.join(', ')}]`, place)
-  }
-  const { blockElements } = DTYPES[dtype]
-  const row = shape.at(-1) ?? 1
-  if (row % blockElements !== 0) {
-    const what = `expected rows of whole blocks of ${blockElements} elements of ${dtype}, found rows of ${row}`
-    throw new AprError('APR_BAD_INDEX', what, place)
-  }
-  if (size !== tensorBytes(dtype, shape)) {
-    const what = `expected ${tensorBytes(dtype, shape)} bytes of ${dtype} [${shape.join(', ')}], found ${size}`
-    throw new AprError('APR_BAD_RECORD', what, place)
-  }
-  checkSafe(size, name)
 }

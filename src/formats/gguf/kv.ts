@@ -2,6 +2,9 @@
  * A key and its typed value. The value is kept as the bytes that stand in the file: a vocabulary is megabytes, and most
  * ways through this package only carry it.
  */
+import { AprError, printable } from '../../model/errors.js'
+import { found } from '../../model/found.js'
+import { isWellFormed } from '../../model/utf8.js'
 
 /** Types of a value, each at the index that is its id in the file. */
 // prettier-ignore
@@ -37,18 +40,55 @@ export const SCALAR_BYTES: Readonly<Record<Exclude<ScalarType, 'string'>, number
 export const STRING_HEAD_BYTES = 8
 export const ARRAY_HEAD_BYTES = 12
 
-/** Makes a pair. Values must be of the type: a number out of its range is wrapped or rounded. */
+/** Least and greatest value of the integer types. */
+const RANGES: Readonly<Partial<Record<ScalarType, readonly [bigint, bigint]>>> = {
+  ...{ u8: [0n, 0xffn], u16: [0n, 0xffffn], u32: [0n, 0xffff_ffffn], u64: [0n, 2n ** 64n - 1n] },
+  ...{ i8: [-0x80n, 0x7fn], i16: [-0x8000n, 0x7fffn] },
+  ...{ i32: [-(2n ** 31n), 2n ** 31n - 1n], i64: [-(2n ** 63n), 2n ** 63n - 1n] },
+}
+
+/** Whether a type can hold a value: f32 and f64 any number, rounded, but none that would become infinite. */
+export function holds(type: ScalarType, value: unknown): value is KvScalar {
+  if (type === 'string') return typeof value === 'string' && isWellFormed(value)
+  if (type === 'bool') return typeof value === 'boolean'
+  if (type === 'f64') return typeof value === 'number'
+  if (type === 'f32') return typeof value === 'number' && Number.isFinite(value) === Number.isFinite(Math.fround(value))
+  if (typeof value !== 'bigint' && !Number.isSafeInteger(value)) return false
+  const range = RANGES[type]
+  return range !== undefined && range[0] <= (value as number) && (value as number) <= range[1]
+}
+
+/**
+ * Makes a pair.
+ * @throws AprError `APR_BAD_METADATA` for a value that is not of the type, and an empty key
+ */
 export function kv(key: string, type: ScalarType, value: KvScalar): Kv {
+  checkValues(key, type, [value])
   return { key, type, data: encode(type, [value], 0) }
 }
 
-/** Makes a pair whose value is an array. */
+/**
+ * Makes a pair whose value is an array.
+ * @throws AprError `APR_BAD_METADATA` for a value that is not of the type, and an empty key
+ */
 export function arrayKv(key: string, element: ScalarType, values: readonly KvScalar[]): Kv {
+  checkValues(key, element, values)
   const data = encode(element, values, ARRAY_HEAD_BYTES)
   const view = new DataView(data.buffer)
   view.setUint32(0, KV_TYPES.indexOf(element), true)
   view.setBigUint64(4, BigInt(values.length), true)
   return { key, type: 'array', data }
+}
+
+function checkValues(key: string, type: ScalarType, values: readonly unknown[]): void {
+  if (key === '' || !isWellFormed(key)) {
+    throw new AprError('APR_BAD_METADATA', `expected a key of whole characters, found ${found(key)}`)
+  }
+  // Not `find`: the value may be undefined.
+  const index = values.findIndex((value) => !holds(type, value))
+  if (index < 0) return
+  const what = `expected a value of the type ${type} for "${printable(key)}", found ${found(values[index])}`
+  throw new AprError('APR_BAD_METADATA', what)
 }
 
 function encode(type: ScalarType, values: readonly KvScalar[], head: number): Uint8Array {
@@ -88,6 +128,11 @@ export function arrayHead({ data }: Kv): { element: ScalarType; count: number } 
   const view = viewOf(data)
   const element = KV_TYPES[view.getUint32(0, true)] as ScalarType
   return { element, count: Number(view.getBigUint64(4, true)) }
+}
+
+/** The type as people write it: `u32`, `string[]`. */
+export function typeName(pair: Kv): string {
+  return pair.type === 'array' ? `${arrayHead(pair).element}[]` : pair.type
 }
 
 /** The value, decoded: of a long array that is long. Bytes of a string that are not UTF-8 become U+FFFD. */

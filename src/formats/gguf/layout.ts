@@ -1,12 +1,15 @@
 /** Where everything stands in a file, or in the parts of a split one, as the reference converter writes them. */
 import { checkNames } from '../../model/names.js'
+import { AprError } from '../../model/errors.js'
 import type { TensorInfo } from '../../model/tensor.js'
+import { utf8Bytes } from '../../model/utf8.js'
 import type { FileLayout, Layout, LayoutOptions, PlacedTensor } from '../format.js'
 import { encodeDType } from './dtypes.js'
-import { align, alignmentOf, checkTensor, COUNTS_BYTES, MAGIC, VERSION } from './header.js'
+import { align, ALIGNMENT_KEY, alignmentOf, COUNTS_BYTES, MAGIC, VERSION } from './header.js'
 import { KV_TYPES, kv, type Kv } from './kv.js'
 import type { GgufModel } from './model.js'
-import { partName, SPLIT_KEYS } from './split.js'
+import { MAX_PARTS, partName, SPLIT_KEYS, withoutSplit } from './split.js'
+import { checkTensor } from './tensor.js'
 
 /** @throws AprError for tensors that the format cannot hold, `APR_BAD_INDEX` for two of one name */
 export function layoutModel(model: GgufModel, options: LayoutOptions): Layout {
@@ -14,6 +17,9 @@ export function layoutModel(model: GgufModel, options: LayoutOptions): Layout {
   model.tensors.forEach(checkTensor)
   const alignment = alignmentOf(model.kvs)
   const parts = cut(model.tensors, options)
+  if (parts.length > MAX_PARTS) {
+    throw new AprError('APR_LIMIT', `expected at most ${MAX_PARTS} parts, found ${parts.length}`)
+  }
   const placed: PlacedTensor[] = []
   const files = parts.map((tensors, i): FileLayout => {
     const kvs = partKvs(model, i, parts.length)
@@ -39,39 +45,39 @@ export function layoutModel(model: GgufModel, options: LayoutOptions): Layout {
   return { files: [first, ...rest], tensors: placed }
 }
 
-/** A new part starts where the tensors of one would be more bytes than it may hold; one tensor at least is in each. */
-function cut(tensors: readonly TensorInfo[], { maxFileBytes }: LayoutOptions): TensorInfo[][] {
-  const parts: TensorInfo[][] = [[]]
+/**
+ * As the reference converter cuts: a new part starts where the data of one, padding and header not counted, would be more
+ * bytes than it may hold, or its tensors too many. One tensor at least is in each.
+ */
+function cut(tensors: readonly TensorInfo[], options: LayoutOptions): TensorInfo[][] {
+  const { maxFileBytes = Infinity, maxFileTensors = Infinity } = options
+  let part: TensorInfo[] = []
+  const parts = [part]
   let bytes = 0
   for (const tensor of tensors) {
-    const part = parts.at(-1)
-    if (maxFileBytes !== undefined && part?.length && bytes + tensor.size > maxFileBytes) {
-      parts.push([tensor])
-      bytes = tensor.size
-    } else {
-      part?.push(tensor)
-      bytes += tensor.size
+    if (part.length > 0 && (bytes + tensor.size > maxFileBytes || part.length >= maxFileTensors)) {
+      parts.push((part = []))
+      bytes = 0
     }
+    part.push(tensor)
+    bytes += tensor.size
   }
   return parts
 }
 
-/** The pairs are in the first part; each part says which one it is. */
-function partKvs({ kvs, tensors }: GgufModel, index: number, count: number): readonly Kv[] {
+/** The pairs are in the first part; each part says which one it is, and what its own data are aligned to. */
+function partKvs(model: GgufModel, index: number, count: number): readonly Kv[] {
+  const kvs = withoutSplit(model.kvs)
   if (count === 1) return kvs
   const [no, total, all] = SPLIT_KEYS
-  const own = [kv(no, 'u16', index), kv(total, 'u16', count), kv(all, 'i32', tensors.length)]
-  return index === 0 ? [...kvs, ...own] : own
+  const own = [kv(no, 'u16', index), kv(total, 'u16', count), kv(all, 'i32', model.tensors.length)]
+  return [...(index === 0 ? kvs : kvs.filter(({ key }) => key === ALIGNMENT_KEY)), ...own]
 }
 
 function headBytes(kvs: readonly Kv[], tensors: readonly TensorInfo[]): number {
-  const ofKvs = kvs.reduce((sum, { key, data }) => sum + 8 + utf8Length(key) + 4 + data.length, 0)
-  const ofTensors = tensors.reduce((sum, { name, shape }) => sum + 24 + utf8Length(name) + 8 * shape.length, 0)
+  const ofKvs = kvs.reduce((sum, { key, data }) => sum + 8 + utf8Bytes(key) + 4 + data.length, 0)
+  const ofTensors = tensors.reduce((sum, { name, shape }) => sum + 24 + utf8Bytes(name) + 8 * shape.length, 0)
   return COUNTS_BYTES + ofKvs + ofTensors
-}
-
-function utf8Length(text: string): number {
-  return new TextEncoder().encode(text).length
 }
 
 /** All that stands before the data, padding included. */
@@ -88,8 +94,9 @@ function encodeHead(kvs: readonly Kv[], tensors: readonly TensorInfo[], alignmen
     view.setBigUint64(at, BigInt(value), true)
     at += 8
   }
+  const encoder = new TextEncoder()
   const string = (text: string): void => {
-    const { written } = new TextEncoder().encodeInto(text, head.subarray(at + 8))
+    const { written } = encoder.encodeInto(text, head.subarray(at + 8))
     u64(written)
     at += written
   }

@@ -1,89 +1,69 @@
 /** Key-value pairs as plain values, and back: what `mapMetadata` sees and gives. */
 import { AprError, printable } from '../../model/errors.js'
 import { found } from '../../model/found.js'
-import { arrayHead, arrayKv, kv, kvValue, type Kv, type KvScalar, type KvType, type ScalarType } from './kv.js'
+import { arrayElements, arrayHead, arrayKv, holds, kv, kvValue, type Kv, type KvScalar, type ScalarType } from './kv.js'
 
-const RANGES: Partial<Record<KvType, readonly [bigint, bigint]>> = {
-  ...{ u8: [0n, 0xffn], u16: [0n, 0xffffn], u32: [0n, 0xffff_ffffn], u64: [0n, 2n ** 64n - 1n] },
-  ...{
-    i8: [-0x80n, 0x7fn],
-    i16: [-0x8000n, 0x7fffn],
-    i32: [-(2n ** 31n), 2n ** 31n - 1n],
-    i64: [-(2n ** 63n), 2n ** 63n - 1n],
-  },
-}
+/** Types that a new key may get: the first that holds its values. */
+const NEW_TYPES = ['string', 'bool', 'u32', 'i32', 'u64', 'i64', 'f32', 'f64'] as const
+
+/** What llama-quantize writes behind all else; of Q4_K alone, which its recipe "small" is named for. */
+const QUANTIZATION_VERSION = kv('general.quantization_version', 'u32', 2)
+const MOSTLY_Q4_K_S = kv('general.file_type', 'u32', 14)
 
 export function metadataOf(kvs: readonly Kv[]): Record<string, unknown> {
   return Object.fromEntries(kvs.map((pair) => [pair.key, kvValue(pair)]))
 }
 
+/** The pairs of a model that was quantized. */
+export function quantizedKvs(kvs: readonly Kv[]): Kv[] {
+  const own = [QUANTIZATION_VERSION, MOSTLY_Q4_K_S]
+  return [...kvs.filter(({ key }) => !own.some((pair) => pair.key === key)), ...own]
+}
+
 /**
- * Sets values by their keys, or removes them where undefined. A key that is there keeps its place and type; a new one
- * comes last, and gets the type that its value has: string, bool, u32 or i32 where it fits, else u64 or i64, f32.
+ * Sets values by their keys, or removes them where undefined. A key that is there keeps its place and type, and its very
+ * bytes where the value is the same; a new one comes last, and gets the first type of `NEW_TYPES` that holds its value.
  * @throws AprError `APR_BAD_METADATA` for a value that the type cannot hold
  */
 export function changeKvs(kvs: readonly Kv[], changes: Readonly<Record<string, unknown>>): Kv[] {
   const rest = new Map(Object.entries(changes))
   const changed: Kv[] = []
   for (const pair of kvs) {
-    if (!rest.has(pair.key)) {
-      changed.push(pair)
-      continue
-    }
     const value = rest.get(pair.key)
-    rest.delete(pair.key)
-    if (value !== undefined) changed.push(withValue(pair, value))
+    if (!rest.delete(pair.key)) changed.push(pair)
+    else if (value !== undefined) changed.push(withValue(pair, value))
   }
-  for (const [key, value] of rest) if (value !== undefined) changed.push(makeKv(key, value))
+  for (const [key, value] of rest) if (value !== undefined) changed.push(newKv(key, value))
   return changed
 }
 
 function withValue(pair: Kv, value: unknown): Kv {
+  // A text that is not UTF-8 could not be made again of what was shown for it.
+  if (isValue(pair, value)) return pair
   const { key, type } = pair
-  if (type !== 'array') return kv(key, type, checked(key, type, value))
+  if (type !== 'array') return kv(key, type, value as KvScalar)
   if (!Array.isArray(value)) throw wrong(key, 'an array', value)
-  const { element } = arrayHead(pair)
-  return arrayKv(
-    key,
-    element,
-    value.map((one) => checked(key, element, one)),
-  )
+  return arrayKv(key, arrayHead(pair).element, value as KvScalar[])
 }
 
-function makeKv(key: string, value: unknown): Kv {
-  if (key === '') throw new AprError('APR_BAD_METADATA', 'expected a key, found an empty one')
-  if (!Array.isArray(value)) {
-    const type = typeFor(key, [value])
-    return kv(key, type, checked(key, type, value))
-  }
-  const element = value.length === 0 ? 'string' : typeFor(key, value)
-  return arrayKv(
-    key,
-    element,
-    value.map((one) => checked(key, element, one)),
-  )
+function isValue(pair: Kv, value: unknown): boolean {
+  if (pair.type !== 'array') return Object.is(kvValue(pair), value)
+  if (!Array.isArray(value) || value.length !== arrayHead(pair).count) return false
+  let i = 0
+  for (const element of arrayElements(pair)) if (!Object.is(element, value[i++])) return false
+  return true
 }
 
-/** The type that holds all of the values. */
+function newKv(key: string, value: unknown): Kv {
+  if (!Array.isArray(value)) return kv(key, typeFor(key, [value]), value as KvScalar)
+  return arrayKv(key, typeFor(key, value), value as KvScalar[])
+}
+
+/** The type that holds all of the values; of none, texts. */
 function typeFor(key: string, values: readonly unknown[]): ScalarType {
-  const is = (type: ScalarType): boolean => values.every((value) => holds(type, value))
-  const type = (['string', 'bool', 'u32', 'i32', 'u64', 'i64', 'f32'] as const).find(is)
+  const type = NEW_TYPES.find((type) => values.every((value) => holds(type, value)))
   if (type) return type
   throw wrong(key, 'a text, true, false, a number, or an array of one kind of these', values[0])
-}
-
-function holds(type: ScalarType, value: unknown): boolean {
-  if (type === 'string') return typeof value === 'string'
-  if (type === 'bool') return typeof value === 'boolean'
-  if (type === 'f32' || type === 'f64') return typeof value === 'number'
-  const range = RANGES[type]
-  const isWhole = typeof value === 'bigint' || Number.isSafeInteger(value)
-  return isWhole && range !== undefined && BigInt(value as number) >= range[0] && BigInt(value as number) <= range[1]
-}
-
-function checked(key: string, type: ScalarType, value: unknown): KvScalar {
-  if (holds(type, value)) return value as KvScalar
-  throw wrong(key, `a value of the type ${type}`, value)
 }
 
 function wrong(key: string, expected: string, value: unknown): AprError {

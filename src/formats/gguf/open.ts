@@ -1,6 +1,6 @@
 /** Opens a file, or all parts of a split model by its first. */
 import type { ByteSource } from '../../model/byte-source.js'
-import { AprError } from '../../model/errors.js'
+import { AprError, printable } from '../../model/errors.js'
 import { checkNames } from '../../model/names.js'
 import {
   checkZero,
@@ -10,16 +10,20 @@ import {
   type OpenedModelOf,
   type PlacedTensor,
 } from '../format.js'
-import { readHeader, type Header } from './header.js'
-import { kvValue } from './kv.js'
+import { align, readHeader, type Header } from './header.js'
+import { typeName } from './kv.js'
+import { metadataOf } from './metadata.js'
 import type { GgufModel } from './model.js'
-import { checkPart, partNames, SPLIT_KEYS, splitOf } from './split.js'
+import { checkPart, partNames, splitOf, withoutSplit, type Split } from './split.js'
 
 /** A file, and its header. */
 interface Part {
   readonly source: ByteSource
   readonly header: Header
 }
+
+/** Bytes of padding that are read at once. */
+const CHUNK_BYTES = 64 * 1024
 
 /** @throws AprError for every rule that headers can break, and for parts that do not make one model */
 export async function openModel(input: ModelInput): Promise<OpenedGgufModel> {
@@ -29,35 +33,36 @@ export async function openModel(input: ModelInput): Promise<OpenedGgufModel> {
   const split = splitOf(first.header.kvs)
   if (split) {
     for (const [index, name] of partNames(input.fileName, split).entries()) {
-      if (index > 0) parts.push(await openPart(input, name, index))
+      if (index > 0) parts.push(await openPart(input, name, index, split))
     }
     const found = parts.reduce((sum, { header }) => sum + header.tensors.length, 0)
     if (found !== split.tensors) {
-      throw new AprError('APR_BAD_INDEX', `expected ${split.tensors} tensors in all parts, found ${found}`)
+      throw new AprError(
+        'APR_BAD_INDEX',
+        `expected ${split.tensors} tensors in all ${split.count} parts, found ${found}`,
+      )
     }
   }
   const tensors = parts.flatMap((part, index) => placeTensors(part, index))
   if (parts.length > 1) checkNames(tensors.map(({ tensor }) => tensor))
-  const kvs = first.header.kvs.filter(({ key }) => !split || !SPLIT_KEYS.some((own) => own === key))
   const model: GgufModel = Object.freeze({
     format: 'gguf',
     tensors: Object.freeze(tensors.map(({ tensor }) => tensor)),
-    kvs: Object.freeze(kvs),
+    kvs: Object.freeze(withoutSplit(first.header.kvs)),
     ...(file.identity && { origin: file.identity }),
   })
   return new OpenedGgufModel(input, parts, model, tensors)
 }
 
-async function openPart(input: ModelInput, name: string, index: number): Promise<Part> {
+async function openPart(input: ModelInput, name: string, index: number, first: Split): Promise<Part> {
   const source = await input.open(name)
   if (!source) {
-    throw new AprError('APR_BAD_INDEX', `expected the part ${name} beside the first, found no such file`, {
-      file: input.name,
-    })
+    const what = `expected part ${index + 1} of ${first.count}, ${printable(name)}, beside the first, found no such file`
+    throw new AprError('APR_BAD_INDEX', what, { file: input.name })
   }
   try {
     const header = await readHeader(source)
-    checkPart(header.kvs, index)
+    checkPart(header.kvs, index, first)
     return { source, header }
   } catch (error) {
     throw error instanceof AprError ? error.at({ file: source.name }) : error
@@ -69,14 +74,14 @@ function placeTensors({ source, header }: Part, file: number): PlacedTensor[] {
   const { dataStart, alignment, tensors } = header
   const last = tensors.at(-1)
   const end = last ? dataStart + last.offset + last.tensor.size : header.end
-  const padded = Math.ceil(end / alignment) * alignment
+  const padded = align(end, alignment)
   const place = { file: source.name }
   if (end > source.size) {
     const what = `expected tensor data up to byte ${end}, found a file of ${source.size} bytes`
     throw new AprError('APR_TRUNCATED', what, { ...place, ...(last && { tensor: last.tensor.name }) })
   }
   if (source.size > padded) {
-    const what = `expected the end of the file at byte ${padded}, found ${source.size - padded} bytes more`
+    const what = `expected the end of the file at byte ${padded}, behind all tensors, found ${source.size - padded} bytes more`
     throw new AprError('APR_BAD_INDEX', what, { ...place, offset: padded })
   }
   return tensors.map(({ tensor, offset }, i) => {
@@ -117,8 +122,8 @@ class OpenedGgufModel implements OpenedModelOf<GgufModel> {
     const { kvs } = this.model
     return {
       version: String(this.#parts[0]?.header.version),
-      metadata: Object.fromEntries(kvs.map((pair) => [pair.key, kvValue(pair)])),
-      metadataTypes: Object.fromEntries(kvs.map(({ key, type }) => [key, type])),
+      metadata: metadataOf(kvs),
+      metadataTypes: Object.fromEntries(kvs.map((pair) => [pair.key, typeName(pair)])),
     }
   }
 
@@ -129,10 +134,12 @@ class OpenedGgufModel implements OpenedModelOf<GgufModel> {
   /** Checks what stands between the index and the data. */
   async finish(): Promise<void> {
     for (const { source, header } of this.#parts) {
-      const { end, dataStart } = header
-      const padding = new Uint8Array(Math.max(0, Math.min(source.size, dataStart) - end))
-      await source.read(padding, end)
-      checkZero(padding, end, source.name)
+      const end = Math.min(source.size, header.dataStart)
+      for (let at = header.end; at < end; at += CHUNK_BYTES) {
+        const padding = new Uint8Array(Math.min(CHUNK_BYTES, end - at))
+        await source.read(padding, at)
+        checkZero(padding, at, source.name)
+      }
     }
   }
 }

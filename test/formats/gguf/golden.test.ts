@@ -1,0 +1,90 @@
+/** Files that llama.cpp wrote go through byte for byte, and are cut as it cuts them. */
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { test } from 'tap'
+import { ggufReader, ggufWriter, inspect, verify, type ByteSource } from 'apr-stream'
+import { openModelInput } from '../../../dist/files/model-input.js'
+import { FORMATS } from '../../../dist/formats/formats.js'
+import { goldenExpected } from '../../helpers/golden-hf.js'
+import { sameBytes } from '../../helpers/files.js'
+
+const FOLDER = 'test/fixtures/hf/small/gguf'
+const FILES = [
+  'qwen3moe-stacked.Q4_K_M',
+  'qwen3moe-stacked.convert',
+  'tiny-llama-f32.Q4_K_M',
+  'tiny-llama-f32.convert',
+] as const
+const MODELS = ['qwen3moe-stacked', 'tiny-llama-f32'] as const
+const HOSTILE = 'test/fixtures/hf/hostile/gguf'
+
+for (const name of FILES) {
+  void test(`${name} goes through byte for byte, whatever the records`, async (t) => {
+    const input = join(FOLDER, `${name}.gguf`)
+    const output = join(t.testdir(), 'out.gguf')
+    for (const options of [{}, { recordBytes: 1, highWaterMark: 1 }, { recordBytes: 5000, highWaterMark: 10_000 }]) {
+      await pipeline(ggufReader(input, options), ggufWriter(output, { overwrite: true }))
+      sameBytes(t, readFileSync(output), readFileSync(input), JSON.stringify(options))
+    }
+    t.match(await verify(output), { ok: true })
+  })
+}
+
+void test('a model with an alignment of its own keeps it', async (t) => {
+  const input = join(HOSTILE, '21-model-alignment-4096.gguf')
+  const output = join(t.testdir(), 'out.gguf')
+  await pipeline(ggufReader(input), ggufWriter(output))
+  sameBytes(t, readFileSync(output), readFileSync(input), 'alignment 4096')
+})
+
+for (const name of MODELS) {
+  void test(`${name} is told as the converter wrote it`, async (t) => {
+    const { convert } = await goldenExpected(name)
+    const { version, metadata, metadataTypes, tensors, size } = await inspect(join(FOLDER, `${name}.convert.gguf`))
+    t.equal(version, '3')
+    t.equal(size, convert.bytes)
+    t.strictSame(
+      Object.keys(metadata),
+      convert.kv.map(({ key }) => key),
+    )
+    for (const { key, type, value } of convert.kv) {
+      t.strictSame(metadata[key], value, key)
+      t.equal(metadataTypes?.[key], type.replace(/^array\[(.*)\]$/, '$1[]'), `type of ${key}`)
+    }
+    t.strictSame(
+      tensors.map(({ name, shape, dtype, size }) => ({ name, dims: [...shape].reverse(), dtype, bytes: size })),
+      convert.tensors.map(({ name, dims, dtype, bytes }) => ({ name, dims, dtype, bytes })),
+    )
+  })
+
+  void test(`${name} is cut as the converter cuts it`, async (t) => {
+    const { convertSplit } = await goldenExpected(name)
+    const input = await openModelInput(join(FOLDER, `${name}.convert.gguf`))
+    const opened = await FORMATS.gguf.open(input)
+    t.teardown(() => input.close())
+    const layout = FORMATS.gguf.layout(opened.model, { name: 'conv.gguf', isFolder: false, maxFileTensors: 9 })
+    const files = layout.files.map((file) => Buffer.alloc(file.fileSize))
+    const heads = layout.files.map((file, i) => {
+      const head = file.head()
+      files[i]?.set(head)
+      return head
+    })
+    for (const [i, { tensor, file, position }] of layout.tensors.entries()) {
+      const from = opened.tensors[i]
+      const target = files[file]?.subarray(position, position + tensor.size)
+      if (from && target) await (opened.sources[from.file] as ByteSource).read(target, from.position)
+    }
+    t.ok(heads.every((head, i) => head.length <= (layout.files[i]?.fileSize ?? 0)))
+    t.strictSame(
+      layout.files.map(({ name, fileSize }, i) => {
+        const sha256 = createHash('sha256')
+          .update(files[i] ?? '')
+          .digest('hex')
+        return { name, bytes: fileSize, sha256 }
+      }),
+      convertSplit.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 })),
+    )
+  })
+}

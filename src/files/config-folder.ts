@@ -8,7 +8,7 @@ import { openModelInput } from './model-input.js'
 export async function readConfigFolder(path: string): Promise<ReadonlyMap<string, Uint8Array>> {
   const input = await openModelInput(path)
   try {
-    return await readSideFiles(input)
+    return (await readSideFiles(input)).files
   } finally {
     await input.close()
   }

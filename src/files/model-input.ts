@@ -18,14 +18,22 @@ export async function openModelInput(
 ): Promise<ModelInput> {
   const source = checkSource(input)
   if (!isFilePath(source)) return new OpenedInput(source.name, undefined, wrap(source), '')
-  const path = await fs.realpath(source.absolute).catch(() => source.absolute)
-  const isFolder = await fs.stat(path).then(
+  const isFolder = await fs.stat(source.absolute).then(
     (stats) => stats.isDirectory(),
     () => false,
   )
-  if (isFolder) return new OpenedInput(source.given, { given: source.given, absolute: path }, undefined, '')
-  const folder = { given: dirname(source.given), absolute: dirname(source.absolute) }
+  if (isFolder) {
+    const folder = { given: source.given, absolute: await named(source.absolute) }
+    return new OpenedInput(source.given, folder, undefined, '', wrap)
+  }
+  // Where it stands, not where a link leads: a cache of Hugging Face holds folders of links to files without names.
+  const folder = { given: dirname(source.given), absolute: await named(dirname(source.absolute)) }
   return new OpenedInput(source.given, folder, wrap(await openSource(source)), basename(source.absolute), wrap)
+}
+
+/** A folder by a path that ends in its name: `.` and `..` are none. */
+async function named(folder: string): Promise<string> {
+  return ['.', '..'].includes(basename(folder)) ? await fs.realpath(folder) : folder
 }
 
 class OpenedInput implements ModelInput {

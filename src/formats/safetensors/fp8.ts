@@ -1,15 +1,14 @@
 /**
- * Weights in FP8 with a scale for each block of 128 x 128, as DeepSeek and Qwen publish them, read as BF16: the product of
- * weight and scale in f32, rounded to nearest even, as llama.cpp's converter has it.
+ * Weights in FP8 that have scales, by block, by row or one for all, read as BF16: the product of weight and scale in f32,
+ * rounded to nearest even. Which scale is whose is as llama.cpp's converter has it (`dequant_simple`).
  */
 import type { ByteSource } from '../../model/byte-source.js'
+import type { DType } from '../../model/dtypes.js'
 import { AprError } from '../../model/errors.js'
-import { isFields } from '../../model/found.js'
 import { tensorBytes, type TensorInfo } from '../../model/tensor.js'
+import { bf16ToF32, f16ToF32 } from '../../quant/float.js'
 import type { PlacedTensor } from '../format.js'
-
-const SCALE_SUFFIX = '_scale_inv'
-const DEFAULT_BLOCK = [128, 128]
+import { fp8Settings } from './fp8-settings.js'
 
 /** The values of the 256 codes of F8_E4M3: sign, four bits of exponent (bias 7), three of mantissa; 0x7f and 0xff are NaN. */
 const VALUES = Float32Array.from({ length: 256 }, (_, code) => {
@@ -19,16 +18,25 @@ const VALUES = Float32Array.from({ length: 256 }, (_, code) => {
   return (code & 0x7f) === 0x7f ? NaN : code > 127 ? -magnitude : magnitude
 })
 
+/** The dtypes of scales: how one is read. */
+const SCALES: Partial<Record<DType, (view: DataView, index: number) => number>> = {
+  F32: (view, index) => view.getFloat32(4 * index, true),
+  F16: (view, index) => f16ToF32(view.getUint16(2 * index, true)),
+  BF16: (view, index) => bf16ToF32(view.getUint16(2 * index, true)),
+  F8_E8M0: (view, index) => (view.getUint8(index) === 255 ? NaN : 2 ** (view.getUint8(index) - 127)),
+}
+
+/** A weight's scales are read whole. The largest stacked experts have 2 MB of them; one scale an element would be a trap. */
+const MAX_SCALES_BYTES = 64 * 1024 * 1024
+
 /** A weight in FP8, and its scales. */
 interface Weight {
   readonly placed: PlacedTensor
   readonly scales: PlacedTensor
   readonly cols: number
-  /** Of a block that has one scale. */
-  readonly blockRows: number
-  readonly blockCols: number
-  /** Scales in a row of blocks. */
-  readonly scaleCols: number
+  /** Elements of each dimension that have the same scale, and how far apart in the scales the next ones' is. */
+  readonly steps: readonly number[]
+  readonly strides: readonly number[]
 }
 
 /**
@@ -38,20 +46,21 @@ interface Weight {
  * @throws AprError `APR_BAD_INDEX` for scales that do not fit their weight
  */
 export function dequantized(tensors: readonly PlacedTensor[], config: unknown, sources: ByteSource[]): PlacedTensor[] {
-  const quantization = isFields(config) ? config['quantization_config'] : undefined
-  const method = isFields(quantization) ? quantization['quant_method'] : undefined
-  if (method !== 'fp8' || !isFields(quantization)) return [...tensors]
-  const block = blockSize(quantization['weight_block_size'])
+  const settings = fp8Settings(config)
+  if (!settings) return [...tensors]
+  const { suffix, block, unused } = settings
   const byName = new Map(tensors.map((placed) => [placed.tensor.name, placed]))
+  const isWeight = (name: string): boolean => byName.get(name)?.tensor.dtype === 'F8_E4M3'
+  const cache = new ScaleCache([...sources])
   const virtual = new Map<number, { index: number; weights: Weight[] }>()
   const result: PlacedTensor[] = []
   for (const placed of tensors) {
-    const { name, dtype, shape } = placed.tensor
-    const weight = name.endsWith(SCALE_SUFFIX) ? byName.get(name.slice(0, -SCALE_SUFFIX.length)) : undefined
-    // A scale of a weight that is dequantized, or of activations, which no weight needs.
-    if (weight?.tensor.dtype === 'F8_E4M3' || /[._]activation_scale$/.test(name)) continue
-    const scales = dtype === 'F8_E4M3' ? byName.get(name + SCALE_SUFFIX) : undefined
-    if (!scales) {
+    const { name, shape, size } = placed.tensor
+    const isScales = name.endsWith(suffix) && isWeight(name.slice(0, -suffix.length))
+    if (isScales || unused?.test(name)) continue
+    const scales = isWeight(name) ? byName.get(name + suffix) : undefined
+    const stored = sources[placed.file]
+    if (!scales || !stored) {
       result.push(placed)
       continue
     }
@@ -59,10 +68,11 @@ export function dequantized(tensors: readonly PlacedTensor[], config: unknown, s
     if (!source) {
       source = { index: sources.length, weights: [] }
       virtual.set(placed.file, source)
-      const stored = sources[placed.file]
-      if (stored) sources.push(new DequantizingSource(stored, sources, source.weights))
+      sources.push(new DequantizingSource(stored, cache, source.weights))
     }
-    source.weights.push(weightOf(placed, scales, block))
+    const weight = weightOf(placed, scales, block)
+    // Of an empty one nothing is read.
+    if (size > 0) source.weights.push(weight)
     const tensor = Object.freeze({ name, dtype: 'BF16' as const, shape, size: tensorBytes('BF16', shape) })
     // Two bytes come of each: a place in the file is the same place twice as far on.
     result.push({ tensor, file: source.index, position: placed.position * 2, padding: 0 })
@@ -71,32 +81,56 @@ export function dequantized(tensors: readonly PlacedTensor[], config: unknown, s
   return result
 }
 
-function blockSize(value: unknown): readonly [number, number] {
-  const [rows, cols, ...rest] = (value ?? DEFAULT_BLOCK) as unknown[]
-  const isSize = (size: unknown): size is number => Number.isSafeInteger(size) && Number(size) > 0
-  if (isSize(rows) && isSize(cols) && rest.length === 0) return [rows, cols]
-  throw new AprError(
-    'APR_UNSUPPORTED',
-    'expected weight_block_size to be two numbers of rows and columns, found others',
-  )
+function weightOf(placed: PlacedTensor, scales: PlacedTensor, block: readonly number[] | undefined): Weight {
+  const { name, shape } = placed.tensor
+  const { dtype, shape: stored, size } = scales.tensor
+  // Scales of fewer dimensions are those of the first ones; blocks are of the last ones.
+  const missing = block ? 0 : Math.max(0, shape.length - stored.length)
+  const sizes = [...stored, ...Array.from({ length: missing }, () => 1)]
+  const steps = shape.map((length, i) => {
+    const step = block?.[i - shape.length + block.length]
+    return step ?? (sizes[i] === 1 ? Math.max(1, length) : 1)
+  })
+  const expected = shape.map((length, i) => Math.ceil(length / (steps[i] ?? 1)))
+  const isFit = sizes.length === shape.length && sizes.every((length, i) => length === expected[i])
+  const place = { tensor: name }
+  if (!isFit || !SCALES[dtype]) {
+    const shapes = block ? `[${expected.join(', ')}]` : 'one, or one a row'
+    const what = `expected scales, ${shapes}, in F32, F16, BF16 or F8_E8M0 for a weight in FP8 [${shape.join(', ')}], found ${dtype} [${stored.join(', ')}]`
+    throw new AprError('APR_BAD_INDEX', what, place)
+  }
+  if (size > MAX_SCALES_BYTES) {
+    throw new AprError('APR_LIMIT', `expected at most ${MAX_SCALES_BYTES} bytes of scales, found ${size}`, place)
+  }
+  const strides = sizes.map((_, i) => sizes.slice(i + 1).reduce((product, length) => product * length, 1))
+  return { placed, scales, cols: shape.at(-1) ?? 1, steps, strides }
 }
 
-function weightOf(
-  placed: PlacedTensor,
-  scales: PlacedTensor,
-  [blockRows, blockCols]: readonly [number, number],
-): Weight {
-  const { name, shape } = placed.tensor
-  const [rows = 0, cols = 0] = shape
-  const scaleCols = Math.ceil(cols / blockCols)
-  const expected = [Math.ceil(rows / blockRows), scaleCols]
-  const isFit = shape.length === 2 && scales.tensor.shape.join() === expected.join() && scales.tensor.dtype === 'F32'
-  if (!isFit) {
-    const found = `${scales.tensor.dtype} [${scales.tensor.shape.join(', ')}]`
-    const what = `expected scales F32 [${expected.join(', ')}] for a matrix in FP8 [${shape.join(', ')}], found ${found}`
-    throw new AprError('APR_BAD_INDEX', what, { tensor: name })
+/** Keeps the scales of the weight that was read last. */
+class ScaleCache {
+  readonly #sources: readonly ByteSource[]
+  #weight: Weight | undefined
+  #scales: Promise<Float32Array> | undefined
+
+  constructor(sources: readonly ByteSource[]) {
+    this.#sources = sources
   }
-  return { placed, scales, cols, blockRows, blockCols, scaleCols }
+
+  async of(weight: Weight): Promise<Float32Array> {
+    if (this.#weight === weight && this.#scales) return await this.#scales
+    this.#weight = weight
+    this.#scales = this.#read(weight.scales)
+    return await this.#scales
+  }
+
+  async #read({ tensor: { dtype, size, shape }, file, position }: PlacedTensor): Promise<Float32Array> {
+    const bytes = new Uint8Array(size)
+    await this.#sources[file]?.read(bytes, position)
+    const view = new DataView(bytes.buffer)
+    const length = shape.reduce((product, one) => product * one, 1)
+    const read = SCALES[dtype]
+    return Float32Array.from({ length }, (_, i) => read?.(view, i) ?? NaN)
+  }
 }
 
 /** The weights of one file as they are in BF16: byte `2 n` of it is made of byte `n` of the file. */
@@ -104,14 +138,14 @@ class DequantizingSource implements ByteSource {
   readonly name: string
   readonly size: number
   readonly #stored: ByteSource
-  readonly #sources: readonly ByteSource[]
+  readonly #cache: ScaleCache
   readonly #weights: readonly Weight[]
 
-  constructor(stored: ByteSource, sources: readonly ByteSource[], weights: readonly Weight[]) {
+  constructor(stored: ByteSource, cache: ScaleCache, weights: readonly Weight[]) {
     this.name = stored.name
     this.size = stored.size * 2
     this.#stored = stored
-    this.#sources = sources
+    this.#cache = cache
     this.#weights = weights
   }
 
@@ -145,45 +179,57 @@ class DequantizingSource implements ByteSource {
   }
 
   async #dequantize(weight: Weight, first: number, target: Uint8Array): Promise<void> {
-    const { placed, cols, blockRows, blockCols } = weight
+    const { placed, cols, steps } = weight
     const elements = target.length / 2
     // The codes wait in the second half: what is written never overtakes what is read.
     const codes = target.subarray(elements)
-    const firstRow = Math.floor(first / cols)
-    const lastRow = Math.floor((first + elements - 1) / cols)
-    const [scales] = await Promise.all([
-      this.#scales(weight, Math.floor(firstRow / blockRows), Math.floor(lastRow / blockRows)),
-      this.#stored.read(codes, placed.position + first),
-    ])
-    const f32 = new Float32Array(1)
-    const bits = new Uint32Array(f32.buffer)
+    const [scales] = await Promise.all([this.#cache.of(weight), this.#stored.read(codes, placed.position + first)])
+    const step = steps.at(-1) ?? 1
     for (let i = 0; i < elements;) {
       const row = Math.floor((first + i) / cols)
-      const col = first + i - row * cols
-      const block = Math.floor(col / blockCols)
-      const scaleRow = Math.floor(row / blockRows) - Math.floor(firstRow / blockRows)
-      const scale = scales[scaleRow * weight.scaleCols + block] ?? NaN
-      const end = Math.min(elements, i + Math.min(cols, (block + 1) * blockCols) - col)
-      for (; i < end; i++) {
-        f32[0] = (VALUES[codes[i] ?? 0] ?? 0) * scale
-        const value = bits[0] ?? 0
-        if ((value & 0x7f80_0000) === 0x7f80_0000) throw notFinite(placed.tensor, first + i, f32[0])
-        const rounded = (value + 0x7fff + ((value >>> 16) & 1)) >>> 16
-        target[2 * i] = rounded
-        target[2 * i + 1] = rounded >>> 8
+      const rowEnd = Math.min(elements, (row + 1) * cols - first)
+      const rowScale = scaleOfRow(weight, row)
+      while (i < rowEnd) {
+        const block = Math.floor((first + i - row * cols) / step)
+        const end = Math.min(rowEnd, row * cols + (block + 1) * step - first)
+        const bad = multiply(codes, scales[rowScale + block] ?? NaN, target, i, end)
+        if (bad >= 0) throw notFinite(placed.tensor, first + bad)
+        i = end
       }
     }
   }
-
-  async #scales({ scales, scaleCols }: Weight, firstRow: number, lastRow: number): Promise<Float32Array> {
-    const bytes = new Uint8Array((lastRow - firstRow + 1) * scaleCols * 4)
-    await this.#sources[scales.file]?.read(bytes, scales.position + firstRow * scaleCols * 4)
-    const view = new DataView(bytes.buffer)
-    return Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(i * 4, true))
-  }
 }
 
-function notFinite({ name }: TensorInfo, element: number, value: number): AprError {
-  const what = `expected finite numbers, found ${value} as the product of weight and scale`
-  return new AprError('APR_BAD_VALUE', what, { tensor: name, element, value })
+/** Where the scales of a row start: a row is what the last dimension runs through. */
+function scaleOfRow({ placed, steps, strides }: Weight, row: number): number {
+  const { shape } = placed.tensor
+  let rest = row
+  let scale = 0
+  for (let i = shape.length - 2; i >= 0; i--) {
+    const length = shape[i] ?? 1
+    scale += Math.floor((rest % length) / (steps[i] ?? 1)) * (strides[i] ?? 0)
+    rest = Math.floor(rest / length)
+  }
+  return scale
+}
+
+const f32 = new Float32Array(1)
+const bits = new Uint32Array(f32.buffer)
+
+/** Makes the elements from `start` to `end`; gives the first that is not finite, or -1. */
+function multiply(codes: Uint8Array, scale: number, target: Uint8Array, start: number, end: number): number {
+  for (let i = start; i < end; i++) {
+    f32[0] = (VALUES[codes[i] ?? 0] ?? 0) * scale
+    const value = bits[0] ?? 0
+    const rounded = (value + 0x7fff + ((value >>> 16) & 1)) >>> 16
+    if ((value & 0x7f80_0000) === 0x7f80_0000 || (rounded & 0x7f80) === 0x7f80) return i
+    target[2 * i] = rounded
+    target[2 * i + 1] = rounded >>> 8
+  }
+  return -1
+}
+
+function notFinite({ name }: TensorInfo, element: number): AprError {
+  const what = 'expected finite numbers, found none as the product of weight and scale'
+  return new AprError('APR_BAD_VALUE', what, { tensor: name, element })
 }

@@ -1,7 +1,7 @@
 /** The header of a file: which tensors stand where. */
 import type { ByteSource } from '../../model/byte-source.js'
 import { DTYPES, type DType } from '../../model/dtypes.js'
-import { AprError, located, printable } from '../../model/errors.js'
+import { AprError, located, printable, type AprErrorCode } from '../../model/errors.js'
 import { found, isFields } from '../../model/found.js'
 import { elementCount, tensorBytes, type TensorInfo } from '../../model/tensor.js'
 
@@ -20,7 +20,14 @@ export const HELD_DTYPES: readonly DType[] = [
   'I16', 'U16', 'F16', 'BF16', 'I32', 'U32', 'F32', 'C64', 'F64', 'I64', 'U64',
 ]
 
-const METADATA_KEY = '__metadata__'
+/** No name of a tensor. */
+export const METADATA_KEY = '__metadata__'
+
+/** A number in a shape or in offsets that has a sign, a point or an exponent. In a string the quotes would be escaped. */
+const ODD_NUMBER = /"(?:shape|data_offsets)"\s*:\s*\[[\d\s,]*(?:-|\d[.eE])[^\]]{0,20}/
+
+/** A part of a character, which UTF-8 cannot hold: JSON's escapes can. */
+const LONE_SURROGATE = /\p{Cs}/u
 
 /** A tensor and where its data start in the file, in bytes. */
 export interface StoredTensor {
@@ -47,26 +54,34 @@ export async function readHeader(source: ByteSource): Promise<FileHeader> {
     const what = `expected a header of at most ${MAX_HEADER_BYTES} bytes, found one of ${length}`
     throw new AprError('APR_LIMIT', what, { offset: 0 })
   }
-  const bytes = new Uint8Array(Number(length))
-  if (LENGTH_BYTES + bytes.length > source.size) {
-    const what = `expected a header of ${bytes.length} bytes, found a file of ${source.size}`
+  const dataStart = LENGTH_BYTES + Number(length)
+  if (dataStart > source.size) {
+    const what = `expected a header of ${length} bytes, found a file of ${source.size}`
     throw new AprError('APR_TRUNCATED', what, { offset: 0 })
   }
+  const bytes = new Uint8Array(Number(length))
   await source.read(bytes, LENGTH_BYTES)
   const header = located({ offset: LENGTH_BYTES }, () => parse(bytes))
-  return placed(header, LENGTH_BYTES + bytes.length, source.size)
+  return placed(header, dataStart, source.size)
 }
 
 function parse(bytes: Uint8Array): Readonly<Record<string, unknown>> {
+  let text: string
   let value: unknown
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes))
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    value = JSON.parse(text)
   } catch (cause) {
     const what = `expected a header of JSON in UTF-8, found other text: ${printable((cause as Error).message)}`
     throw new AprError('APR_BAD_HEADER', what, {}, { cause })
   }
-  if (isFields(value)) return value
-  throw new AprError('APR_BAD_HEADER', `expected a header that is an object, found ${found(value)}`)
+  if (!isFields(value))
+    throw new AprError('APR_BAD_HEADER', `expected a header that is an object, found ${found(value)}`)
+  // JavaScript has one kind of number, and takes 1.0, 1e0 and -0 for whole ones; nobody else does.
+  const [odd] = ODD_NUMBER.exec(text) ?? []
+  if (odd === undefined) return value
+  const what = `expected whole numbers, of digits only, for shapes and data_offsets, found ${printable(odd.slice(-50))}`
+  throw new AprError('APR_BAD_HEADER', what)
 }
 
 function placed(header: Readonly<Record<string, unknown>>, dataStart: number, fileSize: number): FileHeader {
@@ -98,15 +113,18 @@ function placed(header: Readonly<Record<string, unknown>>, dataStart: number, fi
 
 function metadataOf(value: unknown): Readonly<Record<string, string>> {
   if (value === undefined || value === null) return {}
-  if (!isFields(value)) throw wrong(METADATA_KEY, 'an object', value)
+  if (!isFields(value)) throw wrong(METADATA_KEY, 'an object', value, 'APR_BAD_METADATA')
   for (const [key, text] of Object.entries(value)) {
-    if (typeof text !== 'string') throw wrong(`${METADATA_KEY}.${printable(key)}`, 'a text', text)
+    const isText = typeof text === 'string' && isUnicode(key) && isUnicode(text)
+    if (isText) continue
+    throw wrong(`${METADATA_KEY}.${printable(key)}`, 'a text of whole characters', text, 'APR_BAD_METADATA')
   }
   return Object.freeze(value) as Readonly<Record<string, string>>
 }
 
 function decodeEntry(name: string, entry: unknown): { tensor: TensorInfo; begin: number } {
-  if (!isFields(entry)) throw wrong('an entry', 'an object', entry)
+  if (!isUnicode(name)) throw wrong('the name', 'a text of whole characters', name)
+  if (!isFields(entry)) throw wrong('the entry', 'an object', entry)
   const { dtype, shape, data_offsets: offsets } = entry
   const isHeld = HELD_DTYPES.includes(dtype as DType)
   if (!isHeld) throw wrong('dtype', `one of ${HELD_DTYPES.join(', ')}`, dtype)
@@ -140,10 +158,17 @@ export function checkedBytes(dtype: DType, shape: readonly number[]): number {
   throw new AprError('APR_BAD_INDEX', what)
 }
 
+/** Whether a text can be written in UTF-8. */
+export function isUnicode(text: string): boolean {
+  return !LONE_SURROGATE.test(text)
+}
+
 function isSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && Number(size) >= 0)
 }
 
-function wrong(what: string, expected: string, value: unknown): AprError {
-  return new AprError('APR_BAD_INDEX', `expected ${what} to be ${expected}, found ${found(value)}`)
+function wrong(what: string, expected: string, value: unknown, code: AprErrorCode = 'APR_BAD_INDEX'): AprError {
+  const isList = Array.isArray(value) && value.length <= 16 && value.every((one) => typeof one !== 'object')
+  const text = isList ? printable(JSON.stringify(value)) : found(value)
+  return new AprError(code, `expected ${what} to be ${expected}, found ${text}`)
 }

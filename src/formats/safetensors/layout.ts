@@ -1,9 +1,9 @@
 /** Where everything stands in a file, or in shards with their index, as the reference's own writer has it. */
-import { AprError, located } from '../../model/errors.js'
+import { AprError, located, printable } from '../../model/errors.js'
 import { checkNames, compareNames } from '../../model/names.js'
 import type { TensorInfo } from '../../model/tensor.js'
 import type { FileLayout, Layout, LayoutOptions, PlacedTensor } from '../format.js'
-import { checkedBytes, HELD_DTYPES, LENGTH_BYTES, MAX_HEADER_BYTES } from './header.js'
+import { checkedBytes, HELD_DTYPES, isUnicode, LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY } from './header.js'
 import type { SafetensorsModel } from './model.js'
 
 /** Headers are padded with spaces to whole units of this, so that the data are aligned. */
@@ -29,14 +29,26 @@ export function layoutModel(model: SafetensorsModel, options: LayoutOptions): La
       placed.push({ tensor, file: isIndexed ? i + 1 : i, position: end, padding: 0 })
       end += tensor.size
     }
-    const fileSize = end
+    const fileSize = checkedSize(end)
     return { ...plainFile(names[i] ?? '', header), fileSize, sealBytes: LENGTH_BYTES }
   })
   const index = isIndexed ? [plainFile(`${stem}.safetensors.index.json`, encodeIndex(shards, names))] : []
-  const beside = options.isFolder ? [...model.files].map(([name, bytes]) => plainFile(name, bytes)) : []
+  const beside = options.isFolder ? [...model.files].map(([name, bytes]) => plainFile(checkedName(name), bytes)) : []
   const [first, ...rest] = [...index, ...files, ...beside]
   if (!first) throw new Error('a layout has a file')
   return { files: [first, ...rest], tensors: placed }
+}
+
+function checkedSize(size: number): number {
+  if (Number.isSafeInteger(size)) return size
+  throw new AprError('APR_LIMIT', `expected a file of less than 2^53 bytes, found ${size}`)
+}
+
+/** What is written beside the tensors must not lead elsewhere, nor take the place of one of their files. */
+function checkedName(name: string): string {
+  const isElsewhere = name === '' || name === '.' || name === '..' || /[/\\\0]/.test(name)
+  if (!isElsewhere && !/\.safetensors(\.index\.json)?$/.test(name)) return name
+  throw new AprError('APR_BAD_RECORD', `expected the name of a file beside the tensors, found "${printable(name)}"`)
 }
 
 function plainFile(name: string, bytes: Uint8Array): FileLayout {
@@ -90,15 +102,20 @@ function encodeHeader(metadata: Readonly<Record<string, string>>, tensors: reado
   return bytes
 }
 
-/** As Hugging Face's tools write it: keys sorted, two spaces. */
+/** As Hugging Face's tools write it: keys sorted, two spaces, ASCII only. */
 function encodeIndex(shards: readonly TensorInfo[][], names: readonly string[]): Uint8Array {
   const total = shards.flat().reduce((sum, { size }) => sum + size, 0)
   const entries = shards.flatMap((tensors, i) => tensors.map(({ name }) => [name, names[i] ?? ''] as const))
   const map = entries
     .sort(([a], [b]) => compareNames(a, b))
-    .map(([name, file]) => `    ${JSON.stringify(name)}: ${JSON.stringify(file)}`)
+    .map(([name, file]) => `    ${asciiJson(name)}: ${asciiJson(file)}`)
   const text = `{\n  "metadata": {\n    "total_size": ${total}\n  },\n  "weight_map": {\n${map.join(',\n')}\n  }\n}\n`
   return new TextEncoder().encode(text)
+}
+
+function asciiJson(text: string): string {
+  const escape = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
+  return JSON.stringify(text).replace(/[\u007f-\uffff]/g, escape)
 }
 
 /** @throws AprError for a tensor that the format cannot hold */
@@ -106,6 +123,9 @@ export function checkTensor({ name, dtype, shape, size }: TensorInfo): void {
   const place = { tensor: name }
   if (!HELD_DTYPES.includes(dtype)) {
     throw new AprError('APR_UNSUPPORTED', `expected a dtype that safetensors holds, found ${dtype}`, place)
+  }
+  if (name === METADATA_KEY || !isUnicode(name)) {
+    throw new AprError('APR_UNSUPPORTED', `expected a name in Unicode that is not ${METADATA_KEY}`, place)
   }
   const bytes = located(place, () => checkedBytes(dtype, shape))
   if (size === bytes) return

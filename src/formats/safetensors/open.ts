@@ -11,7 +11,7 @@ import { readSideFiles } from './side-files.js'
 /** @throws AprError for every rule that headers can break, and for files that do not make one model */
 export async function openModel(input: ModelInput): Promise<OpenedSafetensorsModel> {
   const shards = await openShards(input)
-  const files = await readSideFiles(input)
+  const { files, sources: beside } = await readSideFiles(input)
   const sources = shards.map(({ source }) => source)
   const stored = shards.flatMap(({ header }, file) =>
     header.tensors
@@ -29,7 +29,7 @@ export async function openModel(input: ModelInput): Promise<OpenedSafetensorsMod
     files: tensors.length === stored.length ? files : withoutQuantization(files),
     ...(origin && { origin }),
   })
-  return new OpenedSafetensorsModel(input, shards, sources, model, tensors)
+  return new OpenedSafetensorsModel(input, shards, beside, sources, model, tensors)
 }
 
 function configOf(files: ReadonlyMap<string, Uint8Array>): unknown {
@@ -55,10 +55,12 @@ class OpenedSafetensorsModel implements OpenedModelOf<SafetensorsModel> {
   readonly tensors: readonly PlacedTensor[]
   readonly hasChecksum = false
   readonly #shards: readonly Shard[]
+  readonly #beside: readonly ByteSource[]
 
   constructor(
     input: ModelInput,
     shards: readonly Shard[],
+    beside: readonly ByteSource[],
     sources: readonly ByteSource[],
     model: SafetensorsModel,
     tensors: readonly PlacedTensor[],
@@ -68,6 +70,7 @@ class OpenedSafetensorsModel implements OpenedModelOf<SafetensorsModel> {
     this.model = model
     this.tensors = tensors
     this.#shards = shards
+    this.#beside = beside
   }
 
   get size(): number {
@@ -75,7 +78,8 @@ class OpenedSafetensorsModel implements OpenedModelOf<SafetensorsModel> {
   }
 
   get version(): string | undefined {
-    const versions = this.#shards.map(({ source }) => source.version)
+    // What stands beside counts: the configuration says what becomes of the tensors.
+    const versions = [...this.#shards.map(({ source }) => source), ...this.#beside].map(({ version }) => version)
     return versions.includes(undefined) ? undefined : versions.join(' ')
   }
 

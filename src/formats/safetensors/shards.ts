@@ -50,7 +50,7 @@ async function findIndex(input: ModelInput): Promise<{ name: string; source: Byt
   if (!source) return undefined
   const single = (await input.list()).includes(SINGLE_NAME)
   if (!single) return { name: INDEX_NAME, source }
-  const { map } = await readIndex(source)
+  const map = await readIndex(source)
   if ([...map.values()].includes(SINGLE_NAME)) return { name: INDEX_NAME, source }
   const what = `expected ${SINGLE_NAME} or ${INDEX_NAME}, found both, and the index does not name the file: one is left over; remove it, or give the one that is meant`
   throw new AprError('APR_BAD_INDEX', what, { file: input.name })
@@ -69,7 +69,7 @@ async function nothingFound(input: ModelInput): Promise<AprError> {
   return new AprError('APR_BAD_INDEX', what, { file: input.name })
 }
 
-async function readIndex(source: ByteSource): Promise<{ map: ReadonlyMap<string, string> }> {
+async function readIndex(source: ByteSource): Promise<ReadonlyMap<string, string>> {
   const place = { file: source.name }
   if (source.size > MAX_INDEX_BYTES) {
     throw new AprError(
@@ -88,14 +88,15 @@ async function readIndex(source: ByteSource): Promise<{ map: ReadonlyMap<string,
     throw new AprError('APR_BAD_INDEX', what, place, { cause })
   }
   const map = isFields(value) ? value['weight_map'] : undefined
-  if (!isFields(map) || !Object.values(map).every((name) => typeof name === 'string')) {
-    throw new AprError('APR_BAD_INDEX', `expected weight_map to be an object of file names, found ${found(map)}`, place)
-  }
-  return { map: new Map(Object.entries(map) as [string, string][]) }
+  const names = isFields(map) ? Object.values(map) : []
+  const odd = isFields(map) && names.length > 0 ? names.find((name) => typeof name !== 'string') : map
+  if (odd === undefined && names.length > 0) return new Map(Object.entries(map as Record<string, string>))
+  const what = `expected weight_map to be an object of tensors and the names of their files, found ${found(odd)}`
+  throw new AprError('APR_BAD_INDEX', what, place)
 }
 
 async function openIndexed(input: ModelInput, index: { name: string; source: ByteSource }): Promise<Shard[]> {
-  const { map } = await readIndex(index.source)
+  const map = await readIndex(index.source)
   const shards = await openAll(input, [...new Set(map.values())], index.name)
   const place = { file: index.source.name }
   const holders = new Map<string, string>()

@@ -1,4 +1,5 @@
 /** What stands beside the tensors in a folder and says what they are. */
+import type { ByteSource } from '../../model/byte-source.js'
 import { AprError } from '../../model/errors.js'
 import type { ModelInput } from '../format.js'
 
@@ -24,12 +25,19 @@ const NAMES = [
 /** The largest tokenizers take some tens of megabytes. */
 const MAX_BYTES = 128 * 1024 * 1024
 
+export interface SideFiles {
+  /** Their content by name. */
+  readonly files: Map<string, Uint8Array>
+  readonly sources: readonly ByteSource[]
+}
+
 /**
  * Reads those of the files that are there, whole.
  * @throws AprError `APR_LIMIT` for one that is too large
  */
-export async function readSideFiles(input: ModelInput): Promise<Map<string, Uint8Array>> {
+export async function readSideFiles(input: ModelInput): Promise<SideFiles> {
   const files = new Map<string, Uint8Array>()
+  const sources: ByteSource[] = []
   const there = await input.list()
   for (const name of NAMES.filter((known) => there.includes(known))) {
     const source = await input.open(name)
@@ -41,6 +49,7 @@ export async function readSideFiles(input: ModelInput): Promise<Map<string, Uint
     const bytes = new Uint8Array(source.size)
     await source.read(bytes, 0)
     files.set(name, bytes)
+    sources.push(source)
   }
-  return files
+  return { files, sources }
 }

@@ -16,12 +16,14 @@ export class ExpertStacks {
   readonly #pattern: RegExp
   /** By layer, then by kind and number. */
   readonly #layers = new Map<string, Map<string, TensorInfo>>()
+  /** Experts that are not of the shape of the others. */
+  readonly misfits: string[] = []
 
   constructor(names: ExpertNames, count: number) {
     this.#names = names
     this.#count = count
     const prefix = names.prefix.replaceAll('.', '\\.')
-    this.#pattern = new RegExp(`^(.*\\.${prefix})\\.(\\d+)\\.(${names.kinds.join('|')})\\.weight$`)
+    this.#pattern = new RegExp(`^(.*\\.${prefix})\\.(0|[1-9]\\d*)\\.(${names.kinds.join('|')})\\.weight$`)
   }
 
   /**
@@ -37,12 +39,15 @@ export class ExpertStacks {
     const { kinds } = this.#names
     if (found.size < this.#count * kinds.length) return 'waits'
     this.#layers.delete(layer)
-    return kinds.map((one) =>
-      stackOf(
-        `${layer}.${one}.weight`,
-        Array.from({ length: this.#count }, (_, e) => found.get(`${one} ${e}`)),
-      ),
-    )
+    return kinds.map((one) => {
+      const experts = Array.from({ length: this.#count }, (_, e) => found.get(`${one} ${e}`)).filter(
+        (e) => e !== undefined,
+      )
+      const [first] = experts
+      const others = experts.filter(({ shape }) => String(shape) !== String(first?.shape))
+      this.misfits.push(...others.map(({ name: other, shape }) => `${other} [${shape.join(', ')}]`))
+      return stackOf(`${layer}.${one}.weight`, experts)
+    })
   }
 
   /** What is missing of the layers that are not complete. */
@@ -58,12 +63,12 @@ export class ExpertStacks {
   }
 }
 
-function stackOf(name: string, experts: readonly (TensorInfo | undefined)[]): Stack {
+function stackOf(name: string, experts: readonly TensorInfo[]): Stack {
   const shape = experts[0]?.shape ?? []
   let to = 0
   const pieces = experts.map((expert): Piece => {
-    const elements = elementCount(expert?.shape ?? [])
-    const piece = { source: expert?.name ?? '', from: 0, elements, to }
+    const elements = elementCount(expert.shape)
+    const piece = { source: expert.name, from: 0, elements, to }
     to += elements
     return piece
   })

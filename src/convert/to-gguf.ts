@@ -3,13 +3,13 @@ import { kv, type GgufModel } from '../formats/formats.js'
 import { AprError } from '../model/errors.js'
 import type { Model } from '../model/model.js'
 import type { TensorInfo } from '../model/tensor.js'
+import { readConfig } from './config/read-config.js'
 import { generalKvs } from './general/general.js'
 import { parameterCounts } from './general/size-label.js'
 import { hfModelOf, type ConfigFiles } from './hf-source.js'
-import { hparamKvs } from './hparams.js'
+import { firstKvs, hparamKvs } from './hparams.js'
 import type { Outtype } from './hf-model.js'
 import { planTensors } from './plan-tensors.js'
-import { readConfig } from './read-config.js'
 import type { TargetTensor } from './tensor-plan.js'
 import { tokenizerKvs } from './tokenizer/tokenizer.js'
 
@@ -42,20 +42,26 @@ export function toGgufModel(model: Model, options: GgufOptions): GgufConversion 
   const unused = namesBeside(model.tensors, hf.tensors)
   if ('kvs' in hf) return { model: hf, targets: undefined, dropped: unused }
   const found = readConfig(hf)
-  const { architecture, config, raw } = found
-  const vocabSize = config.optional('vocab_size')
+  const { architecture, vocabSize, raw } = found
   const problems = new Problems()
   const plan = problems.of(() => planTensors(found, hf, options.outtype))
   const { tensors: targets = [], fileType = 0, dropped = [] } = plan ?? {}
   problems.of(() => checkVocabulary(targets, vocabSize))
   const tensors = Object.freeze(targets.map(({ tensor }) => tensor))
   const counts = { architecture: architecture.name, parameters: parameterCounts(tensors) }
-  const general = problems.of(() => generalKvs(hf, counts)) ?? []
+  const [name, ...general] = problems.of(() => generalKvs(hf, counts)) ?? []
+  const first = plan ? [...(name ? [name] : []), ...firstKvs(found)] : []
   const hparams = plan ? (problems.of(() => hparamKvs(found, fileType)) ?? []) : []
   const vocabulary = { kind: architecture.tokenizer, vocabSize, config: raw, pre: options.pre }
   const tokenizer = problems.of(() => tokenizerKvs(hf.files, vocabulary)) ?? []
   problems.check()
-  const kvs = [...general, ...hparams, kv('general.quantization_version', 'u32', QUANTIZATION_VERSION), ...tokenizer]
+  const kvs = [
+    ...first,
+    ...general,
+    ...hparams,
+    kv('general.quantization_version', 'u32', QUANTIZATION_VERSION),
+    ...tokenizer,
+  ]
   const { origin } = model
   const gguf: GgufModel = Object.freeze({ format: 'gguf', tensors, kvs: Object.freeze(kvs), ...(origin && { origin }) })
   return { model: gguf, targets, dropped: [...dropped, ...unused] }

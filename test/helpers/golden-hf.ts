@@ -29,7 +29,9 @@ export interface GoldenExpected {
   }
   /** The same conversion, cut into files of 9 tensors. */
   readonly convertSplit: { readonly files: readonly (GoldenFile & { readonly name: string })[] }
-  readonly outtypes: Readonly<Record<'f32' | 'f16' | 'bf16' | 'q8_0', GoldenFile>>
+  readonly outtypes: Readonly<
+    Record<'f32' | 'f16' | 'bf16' | 'q8_0', GoldenFile & { readonly types: Readonly<Record<string, string>> }>
+  >
 }
 
 /** Names of the small models. */

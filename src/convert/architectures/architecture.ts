@@ -3,24 +3,12 @@
  * hyperparameters GGUF wants. A new one is a file with such an object, and a row in `architectures.ts`.
  */
 import type { TensorInfo } from '../../model/tensor.js'
-import type { Config } from '../config.js'
+import type { Config } from '../config/config.js'
+import type { ConfigClass } from '../config/config-class.js'
 import type { JsonObject } from '../json-file.js'
 import type { KvList } from '../kv-list.js'
 import type { BlockOrder } from '../tensor-plan.js'
 import type { TokenizerKind } from '../tokenizer/tokenizer.js'
-
-/** What a class of transformers fills in where config.json has nothing. */
-export interface ConfigDefaults {
-  readonly values: JsonObject
-  /** Computed from the rest; null in config.json means absent. */
-  readonly computed?: Readonly<Record<string, (config: Config) => number>>
-  /** Keys that null makes transformers refuse the file. */
-  readonly notNull?: readonly string[]
-  /** Other names of keys. */
-  readonly aliases?: Readonly<Record<string, string>>
-  /** `rope_theta` by default. */
-  readonly theta: number
-}
 
 /** Part of a source tensor that becomes a tensor, or a run in one. */
 export interface TensorPart {
@@ -47,26 +35,28 @@ export interface Architecture {
   /** `general.architecture`. */
   readonly name: string
   readonly tokenizer: TokenizerKind
-  /** By `model_type`. */
-  readonly defaults: Readonly<Record<string, ConfigDefaults>>
+  /** Classes of configurations by `model_type`. */
+  readonly configs: Readonly<Record<string, ConfigClass>>
   /**
    * Names of Hugging Face and of GGUF, without `.weight` or `.bias`; `N` stands for a layer's number. Experts have the
    * names of the stacked tensors.
    */
   readonly tensors: Readonly<Record<string, string>>
   /** GGUF's names of what a layer must have. */
-  required(config: Config, layer: number): string[]
+  readonly required: (config: Config, layer: number) => string[]
   readonly experts?: ExpertNames
+  /** What stands right behind `general.architecture`. */
+  readonly firstKvs?: (kvs: KvList, config: Config) => void
   /** Adds and overwrites what this architecture has beside the common hyperparameters. */
-  hparams?(kvs: KvList, config: Config): void
+  readonly hparams?: (kvs: KvList, config: Config) => void
   /** Where the common hyperparameters are not its own. */
   readonly ownHparams?: (kvs: KvList, config: Config, fileType: number) => void
   /** Changes the configuration from which the hyperparameters are read. */
   readonly adjust?: (values: JsonObject) => JsonObject
   /** How the rows of a tensor are ordered, by its name in the table. */
   order?(name: string, tensor: TensorInfo, config: Config): BlockOrder | undefined
-  /** What a tensor is cut into; undefined: it stays whole. */
-  parts?(name: string, tensor: TensorInfo, config: Config): TensorPart[] | undefined
+  /** What a tensor is cut into; undefined: it stays whole. `misfit`: its shape is none that config.json tells of. */
+  parts?(name: string, tensor: TensorInfo, config: Config): TensorPart[] | 'misfit' | undefined
   /** What is added to every element of a tensor. */
   add?(name: string): number | undefined
   /** Whether a tensor is left out. */
@@ -105,6 +95,8 @@ export const EXPERT_TENSORS = {
   'model.layers.N.mlp.experts.down_proj': 'blk.N.ffn_down_exps',
 } as const
 
+/** Names of tensors that a layer has, in GGUF. */
 export const ATTENTION = ['attn_norm', 'attn_q', 'attn_k', 'attn_v', 'attn_output', 'ffn_norm']
+export const QK_NORMS = ['attn_q_norm', 'attn_k_norm']
 export const DENSE = ['ffn_gate', 'ffn_up', 'ffn_down']
 export const EXPERTS = ['ffn_gate_inp', 'ffn_gate_exps', 'ffn_up_exps', 'ffn_down_exps']

@@ -1,45 +1,73 @@
+import type { Config } from '../config/config.js'
+import { allHeads, COMMON_FIELDS, headDimension, isWholeHeads, type ConfigClass } from '../config/config-class.js'
 import { ropeFrequencies } from '../rope-freqs.js'
-import type { Config } from '../config.js'
-import { ATTENTION, COMMON_TENSORS, DENSE, EXPERTS, type Architecture, type ConfigDefaults } from './architecture.js'
+import { ATTENTION, COMMON_TENSORS, DENSE, EXPERTS, type Architecture } from './architecture.js'
 
-const headDim = (config: Config): number => {
-  return Math.floor(config.number('hidden_size') / config.number('num_attention_heads'))
-}
-
-const LLAMA: ConfigDefaults = {
-  values: {
-    ...{ max_position_embeddings: 2048, intermediate_size: 11008, num_hidden_layers: 32, rms_norm_eps: 1e-6 },
-    vocab_size: 32000,
+const LLAMA: ConfigClass = {
+  fields: {
+    ...COMMON_FIELDS,
+    vocab_size: ['int', 32_000],
+    intermediate_size: ['int', 11_008],
+    num_hidden_layers: ['int', 32],
+    num_key_value_heads: ['int?', null],
+    max_position_embeddings: ['int', 2048],
+    rms_norm_eps: ['float', 1e-6],
+    head_dim: ['int?', null],
+    attention_bias: ['bool', false],
+    attention_dropout: ['number?', 0],
+    mlp_bias: ['bool', false],
+    pretraining_tp: ['int?', 1],
   },
-  computed: { num_key_value_heads: (config) => config.number('num_attention_heads'), head_dim: headDim },
+  computed: { head_dim: headDimension, num_key_value_heads: allHeads },
+  isValid: isWholeHeads,
   theta: 10_000,
 }
 
-const MISTRAL: ConfigDefaults = {
-  values: {
-    ...{ max_position_embeddings: 131_072, intermediate_size: 14_336, num_hidden_layers: 32, rms_norm_eps: 1e-6 },
-    ...{ num_key_value_heads: 8, vocab_size: 32000 },
+const MISTRAL: ConfigClass = {
+  fields: {
+    ...COMMON_FIELDS,
+    vocab_size: ['int', 32_000],
+    intermediate_size: ['int', 14_336],
+    num_hidden_layers: ['int', 32],
+    num_key_value_heads: ['int', 8],
+    max_position_embeddings: ['int', 131_072],
+    rms_norm_eps: ['float', 1e-6],
+    head_dim: ['int?', null],
+    sliding_window: ['int?', 4096],
   },
-  computed: { head_dim: headDim },
+  computed: { head_dim: headDimension },
   theta: 10_000,
 }
 
-const MIXTRAL: ConfigDefaults = {
-  values: {
-    ...{ max_position_embeddings: 131_072, intermediate_size: 14_336, num_hidden_layers: 32, rms_norm_eps: 1e-5 },
-    ...{ num_key_value_heads: 8, vocab_size: 32000, num_local_experts: 8, num_experts_per_tok: 2 },
+const MIXTRAL: ConfigClass = {
+  fields: {
+    ...MISTRAL.fields,
+    rms_norm_eps: ['float', 1e-5],
+    sliding_window: ['int?', null],
+    num_experts_per_tok: ['int', 2],
+    num_local_experts: ['int', 8],
+    output_router_logits: ['bool', false],
+    router_aux_loss_coef: ['float', 0.001],
+    router_jitter_noise: ['float', 0],
   },
+  aliases: { num_experts: 'num_local_experts' },
   theta: 1_000_000,
 }
 
-const expertCount = (config: Config): number => config.optional('num_local_experts') ?? 0
+const expertCount = (config: Config): number => config.optionalCount('num_local_experts') ?? 0
+
+const ropeDimensions = (config: Config): number => {
+  return (
+    config.optionalCount('head_dim') ?? Math.floor(config.count('hidden_size') / config.count('num_attention_heads'))
+  )
+}
 
 /** Llama, Mistral and Mixtral: one architecture in GGUF, whose rope takes the rows of a head in another order. */
 export const llama: Architecture = {
   classes: ['LlamaForCausalLM', 'LLaMAForCausalLM', 'MistralForCausalLM', 'MixtralForCausalLM', 'LlamaModel'],
   name: 'llama',
   tokenizer: 'llama',
-  defaults: { llama: LLAMA, mistral: MISTRAL, mixtral: MIXTRAL },
+  configs: { llama: LLAMA, mistral: MISTRAL, mixtral: MIXTRAL },
   tensors: {
     ...COMMON_TENSORS,
     'model.layers.N.block_sparse_moe.gate': 'blk.N.ffn_gate_inp',
@@ -50,21 +78,20 @@ export const llama: Architecture = {
   required: (config) => [...ATTENTION, ...(expertCount(config) > 0 ? EXPERTS : DENSE)],
   experts: { prefix: 'block_sparse_moe.experts', kinds: ['w1', 'w2', 'w3'], count: expertCount },
   hparams(kvs, config) {
-    kvs.set('llama.vocab_size', 'u32', config.number('vocab_size'))
-    kvs.set('llama.rope.dimension_count', 'u32', config.optional('head_dim') ?? headDim(config))
+    kvs.set('llama.vocab_size', 'u32', config.count('vocab_size'))
+    kvs.set('llama.rope.dimension_count', 'u32', ropeDimensions(config))
   },
   order(name, { shape }, config) {
     const heads = name.endsWith('.q_proj')
-      ? config.number('num_attention_heads')
+      ? config.count('num_attention_heads')
       : name.endsWith('.k_proj')
-        ? (config.optional('num_key_value_heads') ?? config.number('num_attention_heads'))
+        ? (config.optionalCount('num_key_value_heads') ?? config.count('num_attention_heads'))
         : undefined
     const [rows = 0, cols = 1] = shape
     return heads === undefined ? undefined : { kind: 'rope', rows: rows / heads, cols }
   },
   made(config) {
-    if (String(config.rope['rope_type']).toLowerCase() !== 'llama3') return []
-    const values = ropeFrequencies(config.optional('head_dim') ?? headDim(config), config.rope)
-    return [{ name: 'rope_freqs.weight', values }]
+    if (String(config.fullRope['rope_type']).toLowerCase() !== 'llama3') return []
+    return [{ name: 'rope_freqs.weight', values: ropeFrequencies(ropeDimensions(config), config.fullRope) }]
   },
 }

@@ -51,3 +51,10 @@ export function f32ToF16(value: number): number {
   const rounding = 0xfff + ((magnitude >>> 13) & 1)
   return sign | ((magnitude + rounding - 0x38000000) >>> 13)
 }
+
+/** The 16-bit bfloat16 pattern nearest to an f32 value that is a number, ties to even. */
+export function f32ToBF16(value: number): number {
+  f32[0] = value
+  const pattern = bits[0] ?? 0
+  return ((pattern + 0x7fff + ((pattern >>> 16) & 1)) >>> 16) & 0xffff
+}

@@ -4,7 +4,7 @@
  */
 import { SUPER_BLOCK_ELEMENTS } from '../model/dtypes.js'
 import { compileModule, instantiate } from '../wasm/module.js'
-import type { Kernel } from './kernel.js'
+import { INFINITY_16, WEIGHT_BYTES, type Kernel } from './kernel.js'
 import { Q4K_BLOCK_BYTES } from './blocks/q4k.js'
 import { kernelWasm } from './kernel-wasm.js'
 
@@ -21,6 +21,13 @@ interface KernelExports {
   /** Widen `count` numbers of RAW, from element `source` on, to INPUT, from element `target` on. */
   widenF16(source: number, target: number, count: number): void
   widenBF16(source: number, target: number, count: number): void
+  /** Add a number to the first `count` of INPUT. */
+  add(count: number, value: number): void
+  /** Index of the first of `count` values that is not finite, in INPUT or in RAW; or of one that would not be in RAW. */
+  checkF32(count: number): number
+  check16(count: number, infinity: number): number
+  narrowF16(count: number): number
+  narrowBF16(count: number): number
 }
 
 /** Pages of memory that the module asks for; its addresses are fixed when it is compiled. */
@@ -41,6 +48,7 @@ export function createSimdKernel(module: WebAssembly.Module = kernelModule()): K
   const maxBlocks = exports.MAX_BLOCKS.value
   const elements = maxBlocks * SUPER_BLOCK_ELEMENTS
   const raw = new Uint8Array(memory, RAW.value, elements * 2)
+  const inputBytes = new Uint8Array(memory, INPUT.value, elements * 4)
   return {
     maxBlocks,
     input: new Float32Array(memory, INPUT.value, elements),
@@ -51,5 +59,22 @@ export function createSimdKernel(module: WebAssembly.Module = kernelModule()): K
       else exports.widenBF16(0, start, count)
     },
     fit: (fit, blocks) => exports[fit](blocks) === -1,
+    add: (value, count) => exports.add(count, value),
+    narrow(dtype, count, target) {
+      const check = dtype === 'F32' ? 'checkF32' : dtype === 'F16' ? 'narrowF16' : 'narrowBF16'
+      const bad = exports[check](count)
+      const result = dtype === 'F32' ? inputBytes : raw
+      if (bad < 0) target.set(result.subarray(0, count * WEIGHT_BYTES[dtype]))
+      return bad
+    },
+    firstNotFinite(dtype, bytes, count) {
+      const part = bytes.subarray(0, count * WEIGHT_BYTES[dtype])
+      if (dtype === 'F32') {
+        inputBytes.set(part)
+        return exports.checkF32(count)
+      }
+      raw.set(part)
+      return exports.check16(count, INFINITY_16[dtype])
+    },
   }
 }

@@ -1,13 +1,17 @@
 import { Transform } from 'streamx'
 import type { Outtype } from '../convert/hf-model.js'
+import type { TargetTensor } from '../convert/tensor-plan.js'
 import { readConfigFolder } from '../files/config-folder.js'
 import { AprError } from '../model/errors.js'
 import type { Model } from '../model/model.js'
+import type { TensorInfo } from '../model/tensor.js'
 import type { TensorRecord } from '../model/record.js'
+import { createSimdKernel } from '../quant/simd.js'
 import { checkOptions, type Checked } from '../options/check.js'
 import { TO_GGUF_OPTIONS } from '../options/table.js'
-import { disown, lend, release, takeOver } from '../records/buffers.js'
-import { ConvertedRuns } from '../records/converted-runs.js'
+import { isSameTensor } from '../records/arrived-tensors.js'
+import { lend, release } from '../records/buffers.js'
+import { PieceConverter, type PlacedPiece } from '../records/piece-converter.js'
 import { Intake, oncePerModel } from './changed-model.js'
 import { GgufStage } from './conversion.js'
 import { transformFace, type TensorTransform } from './face.js'
@@ -53,41 +57,50 @@ export async function ggufConversion({ outtype, pre, config }: CheckedToGgufOpti
 /**
  * The stream of a conversion, which may be asked for its plan as well.
  * @param open called with the first record
+ * @param isThere says of a converted tensor that it is written already: its records are not made
  */
-export function ggufStage(open: () => GgufStage | Promise<GgufStage>): TensorTransform {
-  return transformFace(new ToGguf(open))
+export function ggufStage(
+  open: () => GgufStage | Promise<GgufStage>,
+  isThere?: (tensor: TensorInfo) => boolean,
+): TensorTransform {
+  return transformFace(new ToGguf(open, isThere))
 }
 
-/** What is made of a model's records. */
+/** A tensor as its model announces it, and what is made of it: nothing, where it is dropped. */
+interface Source {
+  readonly tensor: TensorInfo
+  readonly pieces: PlacedPiece[]
+}
+
 interface Work {
   readonly stage: GgufStage
   readonly intake: Intake
-  /** Undefined where records pass as they are. */
-  readonly runsOf: (model: Model) => ConvertedRuns | undefined
+  /** By name; undefined where records pass as they are. */
+  readonly sourcesOf: (model: Model) => ReadonlyMap<string, Source> | undefined
 }
 
 class ToGguf extends Transform {
   readonly #open: () => GgufStage | Promise<GgufStage>
+  readonly #isThere: (tensor: TensorInfo) => boolean
   #work: Work | undefined
-  #runs: ConvertedRuns | undefined
+  #converter: PieceConverter | undefined
 
-  constructor(open: () => GgufStage | Promise<GgufStage>) {
+  constructor(open: () => GgufStage | Promise<GgufStage>, isThere: (tensor: TensorInfo) => boolean = () => false) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
     this.#open = open
+    this.#isThere = isThere
   }
 
   override _transform(value: unknown, done: (error: Error | null, record?: unknown) => void): void {
     bridge(async () => {
       const record = checkIsRecord(value)
       const isFirst = this.#work === undefined
-      const { stage, intake, runsOf } = (this.#work ??= work(await this.#open()))
+      const { stage, intake, sourcesOf } = (this.#work ??= this.#workOf(await this.#open()))
       const model = intake.take(record)
+      const sources = sourcesOf(record.model)
       if (isFirst) this.#pushMade(stage, record.model, model)
-      const runs = runsOf(record.model)
-      this.#runs = runs ?? this.#runs
-      const { dropped } = stage.of(record.model)
-      if (runs) this.#convert(record, runs, dropped, model)
-      else if (dropped.includes(record.name)) release(record.data)
+      if (sources) this.#convert(record, sources.get(record.name), model)
+      else if (stage.of(record.model).dropped.includes(record.name)) release(record.data)
       else this.push({ ...record, model })
     }, done)
   }
@@ -95,44 +108,47 @@ class ToGguf extends Transform {
   override _flush(done: Done): void {
     bridge(() => {
       this.#work?.intake.end()
-      this.#runs?.checkComplete()
+      this.#converter?.checkComplete()
     }, done)
   }
 
+  /** What comes from no record: tensors that are made, and those without any element. */
   #pushMade(stage: GgufStage, from: Model, model: Model): void {
     for (const { tensor, made } of stage.of(from).targets ?? []) {
-      if (made) this.push({ ...tensor, offset: 0, data: lend(new Uint8Array(made.slice().buffer)), model })
+      if ((!made && tensor.size > 0) || this.#isThere(tensor)) continue
+      const data = new Uint8Array((made?.slice() ?? new Float32Array(0)).buffer)
+      this.push({ ...tensor, offset: 0, data: lend(data), model })
     }
   }
 
-  #convert(record: TensorRecord, runs: ConvertedRuns, dropped: readonly string[], model: Model): void {
-    const data = takeOver(record)
-    if (!runs.has(record.name)) {
-      release(data)
-      if (dropped.includes(record.name)) return
-      const what = 'expected tensors of the model that came with the first record, found another'
+  #convert(record: TensorRecord, source: Source | undefined, model: Model): void {
+    if (!source || !isSameTensor(source.tensor, record)) {
+      const what = `expected tensors as their model announces them, found ${record.dtype} [${record.shape.join(', ')}], which is none of these`
       throw new AprError('APR_BAD_RECORD', what, { tensor: record.name })
     }
-    const converted = runs.of(record, data)
-    const isWhole = converted.length === 1 && converted[0]?.data === data
-    // Parts share the record's memory, which then is nobody's to use again; what was converted leaves it free.
-    if (!isWhole && converted.some(({ isView }) => isView)) disown(data)
-    for (const { tensor, offset, data: part } of converted) {
-      // A pool's buffer goes on as it is; of other memory each consumer has a view of its own.
-      const isPools = isWhole && data !== record.data
-      this.push({ ...tensor, offset, data: isPools ? part : lend(part.subarray()), model })
+    if (source.pieces.length === 0) {
+      release(record.data)
+      return
     }
-    if (!isWhole) release(data)
+    this.#converter ??= new PieceConverter(createSimdKernel())
+    for (const { target, offset, data } of this.#converter.convert(record, source.pieces)) {
+      this.push({ ...target, offset, data, model })
+    }
+  }
+
+  #workOf(stage: GgufStage): Work {
+    const sourcesOf = oncePerModel((model) => {
+      const targets = stage.of(model).targets?.filter(({ tensor }) => !this.#isThere(tensor))
+      return targets && sourcesByName(model, targets)
+    })
+    return { stage, intake: new Intake((model) => stage.derive(model)), sourcesOf }
   }
 }
 
-function work(stage: GgufStage): Work {
-  return {
-    stage,
-    intake: new Intake((model) => stage.derive(model)),
-    runsOf: oncePerModel((model) => {
-      const { targets } = stage.of(model)
-      return targets && new ConvertedRuns(targets)
-    }),
+function sourcesByName(model: Model, targets: readonly TargetTensor[]): Map<string, Source> {
+  const sources = new Map(model.tensors.map((tensor): [string, Source] => [tensor.name, { tensor, pieces: [] }]))
+  for (const { tensor: target, pieces } of targets) {
+    for (const piece of pieces) sources.get(piece.source)?.pieces.push({ piece, target })
   }
+  return sources
 }

@@ -1,8 +1,10 @@
 /**
- * Q4_K quantization of f32 weights in WebAssembly SIMD: the module's exports. The arithmetic is that of q4k.md, operation
+ * Q4_K quantization of f32 weights, and conversions between float dtypes, in WebAssembly SIMD: the module's exports. The
+ * arithmetic of the fits is that of q4k.md, operation
  * by operation; no fused multiply-add, no relaxed SIMD, so every machine writes the same bytes.
  */
 export { INPUT, RAW, OUTPUT, MAX_BLOCKS, MEMORY_BYTES } from "./memory";
 export { search } from "./search";
 export { minmax } from "./minmax";
 export { widenF16, widenBF16 } from "./widen";
+export { add, check16, checkF32, narrowBF16, narrowF16 } from "./narrow";

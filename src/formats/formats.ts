@@ -8,6 +8,7 @@ import { safetensors } from './safetensors/format.js'
 import type { Format, FormatOf, ModelInput } from './format.js'
 
 export { HELD_DTYPES as APR_DTYPES } from './apr/dtypes.js'
+export { findMembers } from './apr/json-members.js'
 export { metadataEntries, metadataValue } from './apr/metadata.js'
 export { makeAprModel, type AprModel } from './apr/model.js'
 export type { GgufModel } from './gguf/model.js'

@@ -14,10 +14,13 @@ import { AprError, printable } from '../../model/errors.js'
 import type { Model } from '../../model/model.js'
 import { parameterCount, type TensorInfo } from '../../model/tensor.js'
 import { ggufMetadata } from './gguf-metadata.js'
-import { hfMetadata } from './hf-metadata.js'
+import { hfMetadata, jsonOf } from './hf-metadata.js'
 import { kvEntry, KVS_KEY, TOKENIZER_ARRAYS } from './kv-json.js'
-import { FILES_KEY, fileValue, FOLDER_KEY } from './source-files.js'
+import { FILES_KEY, fileValues, FOLDER_KEY } from './source-files.js'
 import { ORDER_KEY, orderOf } from './tensor-order.js'
+
+/** By key the JSON text of each value; a long one in pieces. */
+type Json = Map<string, string | string[]>
 
 /** Key of the metadata for `__metadata__` of safetensors. */
 export const SOURCE_METADATA_KEY = 'source_metadata'
@@ -36,43 +39,47 @@ export function aprModelOf(model: Model): AprModel {
   return makeAprModel(model.tensors, metadata, model.origin)
 }
 
-function ofSafetensors({ tensors, folder, metadata, files }: SafetensorsModel): Map<string, string> {
-  const result = jsonOf({
-    ...start('safetensors', tensors),
-    name: folder === '' ? undefined : folder,
-    ...hfMetadata(files),
-    [SOURCE_METADATA_KEY]: Object.keys(metadata).length > 0 ? metadata : undefined,
-    [FOLDER_KEY]: folder,
-  })
-  // Not in one text with the rest: each file can be many megabytes.
-  const members = [...files].map(([name, bytes]) => `${JSON.stringify(name)}:${JSON.stringify(fileValue(bytes))}`)
-  return result.set(FILES_KEY, `{${members.join(',')}}`)
+function ofSafetensors({ tensors, folder, metadata, files }: SafetensorsModel): Json {
+  const values = fileValues(files)
+  const tokenizer = values.get('tokenizer.json')
+  return new Map<string, string | string[]>([
+    ...jsonOf({ ...start('safetensors', tensors), name: folder === '' ? undefined : folder }),
+    ...hfMetadata(files, typeof tokenizer === 'string' ? tokenizer : undefined),
+    ...jsonOf({
+      [SOURCE_METADATA_KEY]: Object.keys(metadata).length > 0 ? metadata : undefined,
+      [FOLDER_KEY]: folder,
+    }),
+    [FILES_KEY, objectOf(Array.from(values, ([name, value]) => [name, JSON.stringify(value)]))],
+  ])
 }
 
-function ofGguf({ tensors, kvs }: GgufModel): Map<string, string> {
+function ofGguf({ tensors, kvs }: GgufModel): Json {
   const arrays = new Map<string, readonly KvScalar[]>()
   for (const [kvKey, { key }] of Object.entries(TOKENIZER_ARRAYS)) {
     const pair = findKv(kvs, kvKey)
     const value = pair && kvValue(pair)
     if (Array.isArray(value)) arrays.set(key, value as readonly KvScalar[])
   }
-  const result = jsonOf({ ...start('gguf', tensors), ...ggufMetadata(kvs, arrays) })
-  const members = kvs.map((pair) => {
+  const entries = kvs.map((pair): [string, string] => {
     const values = arrays.get(TOKENIZER_ARRAYS[pair.key]?.key ?? '')
-    return `${JSON.stringify(pair.key)}:${JSON.stringify(kvEntry(pair, values))}`
+    return [pair.key, JSON.stringify(kvEntry(pair, values))]
   })
-  return result.set(KVS_KEY, `{${members.join(',')}}`)
+  return new Map<string, string | string[]>([
+    ...jsonOf({ ...start('gguf', tensors), ...ggufMetadata(kvs, arrays) }),
+    [KVS_KEY, objectOf(entries)],
+  ])
+}
+
+/** An object as pieces of JSON: as one text it would be made twice. */
+function objectOf(members: readonly (readonly [string, string])[]): string[] {
+  const pieces = members.map(([key, json], i) => [i === 0 ? '' : ',', JSON.stringify(key), ':', json])
+  return ['{', ...pieces.flat(), '}']
 }
 
 /** What the metadata of every model has. */
 function start(format: string, tensors: readonly TensorInfo[]): Record<string, unknown> {
   const unknown = { license: null, data_source: null, data_license: null }
   return { model_type: '', ...unknown, original_format: format, total_size: 0, param_count: parameterCount(tensors) }
-}
-
-function jsonOf(fields: Readonly<Record<string, unknown>>): Map<string, string> {
-  const known = Object.entries(fields).filter(([, value]) => value !== undefined)
-  return new Map(known.map(([key, value]) => [key, JSON.stringify(value)]))
 }
 
 /** Names that an error tells of each dtype. */

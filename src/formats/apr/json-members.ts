@@ -23,13 +23,14 @@ const SPACE = /[ \t\n\r]*/y
 
 /**
  * The members of the one object that the text is, in its order. A key can be there twice.
+ * @param subject what the text is, for errors
  * @throws AprError `APR_BAD_METADATA`, `APR_LIMIT`
  */
-export function findMembers(text: string): Member[] {
-  const scanner = new Scanner(text)
+export function findMembers(text: string, subject = 'metadata'): Member[] {
+  const scanner = new Scanner(text, subject)
   scanner.space()
   if (!scanner.isAt('{')) {
-    throw new AprError('APR_BAD_METADATA', `expected metadata to be a JSON object, found ${scanner.found()}`)
+    throw new AprError('APR_BAD_METADATA', `expected ${subject} to be a JSON object, found ${scanner.found()}`)
   }
   const members = scanner.object(1)
   scanner.space()
@@ -40,10 +41,12 @@ export function findMembers(text: string): Member[] {
 /** Reads values from left to right; every method leaves `position` behind what it read. */
 class Scanner {
   readonly #text: string
+  readonly #subject: string
   position = 0
 
-  constructor(text: string) {
+  constructor(text: string, subject: string) {
     this.#text = text
+    this.#subject = subject
   }
 
   object(depth: number): Member[] {
@@ -80,7 +83,10 @@ class Scanner {
   }
 
   error(expected: string): AprError {
-    return new AprError('APR_BAD_METADATA', `expected ${expected} in the metadata's JSON, found ${this.found()}`)
+    return new AprError(
+      'APR_BAD_METADATA',
+      `expected ${expected} in the ${this.#subject}'s JSON, found ${this.found()}`,
+    )
   }
 
   #value(depth: number): void {

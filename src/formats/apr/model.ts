@@ -29,20 +29,21 @@ const RESERVED_BYTES = 20
 
 /**
  * A model that comes from another format.
- * @param metadata by key the JSON text of each value, in the order in which they are to stand
+ * @param metadata by key the JSON text of each value, in the order in which they are to stand; a long one in pieces
  */
 export function makeAprModel(
   tensors: readonly TensorInfo[],
-  metadata: ReadonlyMap<string, string>,
+  metadata: ReadonlyMap<string, string | readonly string[]>,
   origin?: FileIdentity,
 ): AprModel {
-  const members = [...metadata].map(([key, json]) => `${JSON.stringify(key)}:${json}`)
+  const pieces = Array.from(metadata, ([key, json], i) => [i === 0 ? '' : ',', JSON.stringify(key), ':', json].flat())
   const isQuantized = tensors.some(({ dtype }) => DTYPES[dtype].kind === 'quantized')
   const vocabulary = metadata.has('tokenizer.vocabulary') ? FLAGS.vocabulary : 0
   return Object.freeze({
     format: 'apr',
     tensors: Object.freeze([...tensors]),
-    metadata: `{${members.join(',')}}`,
+    // Joined once: it can be tens of megabytes.
+    metadata: ['{', ...pieces.flat(), '}'].join(''),
     flags: FLAGS.rowMajor | (isQuantized ? FLAGS.quantized : 0) | vocabulary,
     minorVersion: 0,
     reserved: new Uint8Array(RESERVED_BYTES),

@@ -14,7 +14,6 @@ import {
   type KvScalar,
   type ScalarType,
 } from 'apr-stream'
-import type { Format, OpenedModel } from '../../../dist/formats/format.js'
 import { FORMATS } from '../../../dist/formats/formats.js'
 import { openInput } from '../../../dist/streams/open-input.js'
 import { sameBytes } from '../../helpers/files.js'

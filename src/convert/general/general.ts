@@ -102,7 +102,7 @@ function listKv(field: 'tags' | 'languages', values: readonly CardValue[] | unde
         arrayKv(
           `general.${field}`,
           LIST_TYPES[type],
-          scalars.map(({ value }) => value),
+          scalars.map(({ value }) => (type === 'bool' ? value !== 0 : value)),
         ),
       ]
   }

@@ -39,6 +39,7 @@ const REASONS: Record<Reason, string> = {
   rank: 'kept: has fewer than 2 dimensions',
   size: 'kept: has fewer than 256 elements',
   name: 'kept: is a bias, norm, scale or embedding by its name',
+  width: 'kept: has rows that are no multiple of 256 elements, which GGUF cannot hold as Q4_K',
   user: 'kept: not selected',
 }
 

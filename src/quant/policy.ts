@@ -25,6 +25,8 @@ export type Reason =
   | 'size'
   /** Its name is that of a bias, norm, scale or embedding. */
   | 'name'
+  /** Its rows are no multiple of 256 elements, and its format pads none. */
+  | 'width'
   /** `select` said so. */
   | 'user'
 
@@ -57,14 +59,24 @@ export function selectAsApr(tensor: TensorInfo): boolean {
   return ruleReason(tensor, APR_KEPT_NAMES) === 'selected'
 }
 
-/** What happens to a tensor, and why. Integers, K-quants and placeholders always stay as they are. */
-export function decide(from: TensorInfo, { select, kept }: Policy): Decision {
+/**
+ * What happens to a tensor, and why. Integers, K-quants and placeholders always stay as they are.
+ * @param format the model's, which may not hold every matrix as Q4_K
+ */
+export function decide(
+  from: TensorInfo,
+  { select, kept }: Policy,
+  format: { isPossibleSize(tensor: TensorInfo): boolean },
+): Decision {
   const { dtype, shape } = from
   if (isPlaceholder(from)) return { reason: 'tied', from, to: from }
   if (!isFloat(dtype)) return { reason: DTYPES[dtype].kind === 'quantized' ? 'quantized' : 'dtype', from, to: from }
-  if (elementCount(shape) > 0 && select(from)) return { reason: 'selected', from, to: retype(from, 'Q4_K') }
+  const isSelected = elementCount(shape) > 0 && select(from)
+  const quantized = retype(from, 'Q4_K')
+  if (isSelected && format.isPossibleSize(quantized)) return { reason: 'selected', from, to: quantized }
   const byRule = ruleReason(from, KEPT_NAMES)
-  return { reason: byRule === 'selected' ? 'user' : byRule, from, to: retype(from, keptDType(dtype, kept)) }
+  const reason = isSelected ? 'width' : byRule === 'selected' ? 'user' : byRule
+  return { reason, from, to: retype(from, keptDType(dtype, kept)) }
 }
 
 function ruleReason({ name, shape }: TensorInfo, keptNames: readonly string[]): Reason {

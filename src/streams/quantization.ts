@@ -46,11 +46,12 @@ export class Quantization implements StageShape {
   constructor(options: CheckedQ4KOptions) {
     this.options = options
     this.of = oncePerModel((model) => {
-      const decisions = new Map(model.tensors.map((tensor) => [tensor.name, decide(tensor, options)]))
+      const format = formatOf(model)
+      const decisions = new Map(model.tensors.map((tensor) => [tensor.name, decide(tensor, options, format)]))
       const all = [...decisions.values()]
       const tensors = Object.freeze(all.map(({ to }) => to))
       const isQuantized = all.some(({ reason }) => reason === 'selected')
-      return { model: formatOf(model).withQuantized(model, tensors, isQuantized), decisions }
+      return { model: format.withQuantized(model, tensors, isQuantized), decisions }
     })
   }
 
@@ -61,7 +62,9 @@ export class Quantization implements StageShape {
   /** What becomes of a tensor of this model, which need not be as the model announces it. */
   tensorOf(tensor: TensorInfo, model: Model): TensorInfo {
     const announced = this.of(model).decisions.get(tensor.name)
-    return (announced && isSameTensor(announced.from, tensor) ? announced : decide(tensor, this.options)).to
+    return (
+      announced && isSameTensor(announced.from, tensor) ? announced : decide(tensor, this.options, formatOf(model))
+    ).to
   }
 
   needs(ranges: readonly TensorRange[], model: Model): TensorRange[] {

@@ -1,0 +1,165 @@
+/**
+ * Writes a Hugging Face folder as the converters find it: a Qwen3 mixture of experts in BF16, in shards, with a vocabulary of
+ * 150,000 tokens. Any size, in constant memory.
+ */
+import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { gaussianWeights } from './gaussian.js'
+
+/** As in Qwen3-30B-A3B, but for the number of layers. */
+const HIDDEN = 2048
+const EXPERT_WIDTH = 768
+const EXPERTS = 128
+const HEADS = 32
+const KV_HEADS = 4
+const HEAD_DIM = 128
+const VOCABULARY = 151_936
+const TILE_BYTES = 16 * 2 ** 20
+
+/** Bytes of a layer, nearly all of it experts. */
+export const LAYER_BYTES = 2 * (3 * EXPERTS * HIDDEN * EXPERT_WIDTH + 2 * HIDDEN * HEAD_DIM * (HEADS + KV_HEADS))
+
+/**
+ * @param {string} folder Made; must not be there.
+ * @param {{ layers: number, shardBytes?: number }} options
+ * @returns {number} Bytes of all shards.
+ */
+export function writeHfFolder(folder, { layers, shardBytes = 2 ** 30 }) {
+  mkdirSync(folder, { recursive: true })
+  const tile = bf16Tile()
+  const shards = cut(tensorsOf(layers), shardBytes)
+  let total = 0
+  const weightMap = /** @type {Record<string, string>} */ ({})
+  shards.forEach((tensors, i) => {
+    const name = `model-${digits(i + 1)}-of-${digits(shards.length)}.safetensors`
+    total += writeShard(join(folder, name), tensors, tile)
+    for (const tensor of tensors) weightMap[tensor.name] = name
+  })
+  const index = { metadata: { total_size: total }, weight_map: weightMap }
+  writeFileSync(join(folder, 'model.safetensors.index.json'), JSON.stringify(index))
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(config(layers)))
+  writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(tokenizer()))
+  writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify({ eos_token: '<|im_end|>', add_bos_token: false }))
+  return total
+}
+
+const digits = (/** @type {number} */ value) => String(value).padStart(5, '0')
+
+function config(/** @type {number} */ layers) {
+  return {
+    architectures: ['Qwen3MoeForCausalLM'],
+    ...{ model_type: 'qwen3_moe', dtype: 'bfloat16', hidden_size: HIDDEN, intermediate_size: 6144, head_dim: HEAD_DIM },
+    ...{ moe_intermediate_size: EXPERT_WIDTH, num_experts: EXPERTS, num_experts_per_tok: 8, norm_topk_prob: true },
+    ...{ num_attention_heads: HEADS, num_key_value_heads: KV_HEADS, num_hidden_layers: layers },
+    ...{ max_position_embeddings: 40960, rms_norm_eps: 1e-6, vocab_size: VOCABULARY, tie_word_embeddings: false },
+    rope_parameters: { rope_theta: 1e6, rope_type: 'default' },
+  }
+}
+
+/** @returns {{ name: string, shape: number[] }[]} Sorted by name, as Hugging Face's tools write them. */
+function tensorsOf(/** @type {number} */ layers) {
+  const tensors = [
+    { name: 'lm_head.weight', shape: [VOCABULARY, HIDDEN] },
+    { name: 'model.embed_tokens.weight', shape: [VOCABULARY, HIDDEN] },
+    { name: 'model.norm.weight', shape: [HIDDEN] },
+  ]
+  for (let layer = 0; layer < layers; layer++) {
+    const add = (/** @type {string} */ name, /** @type {number[]} */ ...shape) => {
+      tensors.push({ name: `model.layers.${layer}.${name}.weight`, shape })
+    }
+    add('input_layernorm', HIDDEN)
+    add('post_attention_layernorm', HIDDEN)
+    add('self_attn.q_norm', HEAD_DIM)
+    add('self_attn.k_norm', HEAD_DIM)
+    add('self_attn.q_proj', HEADS * HEAD_DIM, HIDDEN)
+    add('self_attn.k_proj', KV_HEADS * HEAD_DIM, HIDDEN)
+    add('self_attn.v_proj', KV_HEADS * HEAD_DIM, HIDDEN)
+    add('self_attn.o_proj', HIDDEN, HEADS * HEAD_DIM)
+    add('mlp.gate', EXPERTS, HIDDEN)
+    for (let expert = 0; expert < EXPERTS; expert++) {
+      add(`mlp.experts.${expert}.gate_proj`, EXPERT_WIDTH, HIDDEN)
+      add(`mlp.experts.${expert}.up_proj`, EXPERT_WIDTH, HIDDEN)
+      add(`mlp.experts.${expert}.down_proj`, HIDDEN, EXPERT_WIDTH)
+    }
+  }
+  return tensors.sort((a, b) => (a.name < b.name ? -1 : 1))
+}
+
+const bytesOf = (/** @type {{ shape: number[] }} */ { shape }) => 2 * shape.reduce((product, n) => product * n, 1)
+
+/** @param {{ name: string, shape: number[] }[]} tensors */
+function cut(tensors, /** @type {number} */ shardBytes) {
+  const shards = [/** @type {typeof tensors} */ ([])]
+  let bytes = 0
+  for (const tensor of tensors) {
+    if (bytes > 0 && bytes + bytesOf(tensor) > shardBytes) {
+      shards.push([])
+      bytes = 0
+    }
+    shards.at(-1)?.push(tensor)
+    bytes += bytesOf(tensor)
+  }
+  return shards
+}
+
+/** @param {{ name: string, shape: number[] }[]} tensors */
+function writeShard(/** @type {string} */ path, tensors, /** @type {Uint8Array} */ tile) {
+  let end = 0
+  const entries = tensors.map((tensor) => {
+    const offsets = [end, (end += bytesOf(tensor))]
+    return [tensor.name, { dtype: 'BF16', shape: tensor.shape, data_offsets: offsets }]
+  })
+  const text = Buffer.from(JSON.stringify({ __metadata__: { format: 'pt' }, ...Object.fromEntries(entries) }))
+  const head = Buffer.alloc(8 + Math.ceil(text.length / 8) * 8, ' ')
+  head.writeBigUInt64LE(BigInt(head.length - 8))
+  text.copy(head, 8)
+  const file = openSync(path, 'wx')
+  try {
+    writeSync(file, head)
+    for (let done = 0; done < end;) done += writeSync(file, tile, 0, Math.min(tile.length, end - done))
+  } finally {
+    closeSync(file)
+  }
+  return end
+}
+
+function bf16Tile() {
+  const bits = new Uint32Array(gaussianWeights(TILE_BYTES / 2, 1).buffer)
+  return new Uint8Array(Uint16Array.from(bits, (value) => (value + 0x7fff + ((value >>> 16) & 1)) >>> 16).buffer)
+}
+
+/** Byte pairs over GPT-2's alphabet, as many as Qwen has: each token the sum of two earlier ones. */
+function tokenizer() {
+  const alphabet = Array.from({ length: 256 }, (_, byte) => byte)
+    .map((byte) => ((byte >= 33 && byte <= 126) || (byte >= 161 && byte !== 173) ? byte : undefined))
+    .map((byte, i, all) => byte ?? 256 + all.slice(0, i).filter((one) => one === undefined).length)
+    .map((code) => String.fromCharCode(code))
+  const vocab = Object.fromEntries(alphabet.map((character, id) => [character, id]))
+  const tokens = [...alphabet]
+  const merges = /** @type {[string, string][]} */ ([])
+  // All pairs of characters, then these with a third one: no token twice.
+  for (let i = 0; tokens.length < 151_643; i++) {
+    const pair = /** @type {[string, string]} */ ([tokens[Math.floor(i / 256)], alphabet[i % 256]])
+    const token = pair.join('')
+    vocab[token] = tokens.length
+    tokens.push(token)
+    merges.push(pair)
+  }
+  const special = ['<|endoftext|>', '<|im_start|>', '<|im_end|>']
+  const regex =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+  return {
+    version: '1.0',
+    added_tokens: special.map((content, i) => ({ id: 151_643 + i, content, special: true, normalized: false })),
+    normalizer: { type: 'NFC' },
+    pre_tokenizer: {
+      type: 'Sequence',
+      pretokenizers: [
+        { type: 'Split', pattern: { Regex: regex }, behavior: 'Isolated', invert: false },
+        { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false },
+      ],
+    },
+    decoder: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false },
+    model: { type: 'BPE', vocab, merges, ignore_merges: false },
+  }
+}

@@ -2,75 +2,123 @@
 import fs from 'fs-extra'
 import { crc32 } from '../checksum/crc32.js'
 import { AprError, checkNotAborted } from '../model/errors.js'
-import { parseJournal, type JournalEntry } from './journal.js'
+import type { JournalEntry, Notes } from './journal.js'
 import type { OutputOptions } from './output-options.js'
-import { CHUNK_BYTES, PositionedFile } from './positioned-file.js'
-import { movedPath, partialPath, statOrUndefined } from './output-place.js'
+import { filePath, movedPath, partialPath, replacedPath, statOrUndefined, type OutputPlace } from './output-place.js'
+import { closeParts, type Part, type Place } from './part.js'
 import { PRIVATE_MODE } from './permissions.js'
+import { CHUNK_BYTES, PositionedFile } from './positioned-file.js'
 
 /** What a run starts from. */
 export interface Start {
-  readonly partial: PositionedFile
+  readonly parts: readonly Part[]
   readonly entries: readonly JournalEntry[]
   readonly restartReason: string | undefined
+  /** Whether the partial files are an earlier run's. */
+  readonly isResumed: boolean
 }
 
-/** Opens the partial file: that of an earlier run of the same job where it can be gone on with, else a new one. */
-export async function openPartial(
-  path: string,
-  inherited: readonly string[] | undefined,
+/**
+ * Opens the partial files: those of an earlier run of the same job where it can be gone on with, else new ones.
+ * @param announce called before there are new ones
+ * @throws AprError `APR_EXISTS` for partial files that are none of this package's
+ */
+export async function openParts(
+  output: OutputPlace,
+  places: readonly Place[],
+  earlier: Notes | undefined,
   options: OutputOptions,
+  announce: () => Promise<void>,
 ): Promise<Start> {
   let restartReason: string | undefined
-  if (inherited && options.resume) {
-    const found = await proveEntries(path, inherited, options)
-    if (typeof found !== 'string') return { ...found, restartReason: undefined }
+  if (earlier && options.resume) {
+    const found = await proveParts(places, earlier, options)
+    if (typeof found !== 'string') return { ...found, restartReason: undefined, isResumed: true }
     restartReason = found
   }
-  if (inherited) {
+  if (earlier) await removePartials(output, earlier)
+  if (places.length > 1) await refuseForeign(places)
+  await announce()
+  return { parts: await openNew(places), entries: [], restartReason, isResumed: false }
+}
+
+/** Removes the partial files of an earlier run. */
+async function removePartials(output: OutputPlace, { files }: Notes): Promise<void> {
+  for (const name of new Set([output.name, ...files])) {
+    const path = await filePath(output, name)
     await fs.remove(partialPath(path))
     await fs.remove(movedPath(path))
   }
-  try {
-    return { partial: await PositionedFile.open(partialPath(path), 'wx+', PRIVATE_MODE), entries: [], restartReason }
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    throw new AprError(
-      'APR_EXISTS',
-      'expected no partial file at the output, found one that no run of this package has left (it has no journal); move it away',
-      { file: partialPath(path) },
-    )
+}
+
+/** @throws AprError `APR_EXISTS` for partial files that no journal tells of, before any is noted as ours */
+export async function refuseForeign(places: readonly Place[]): Promise<void> {
+  for (const { path } of places) {
+    for (const beside of [partialPath(path), replacedPath(path)]) {
+      if (await statOrUndefined(beside)) throw foreign(beside)
+    }
   }
 }
 
-/** Opens the partial file and reads every noted tensor back. Returns why that cannot be gone on with, where so. */
-async function proveEntries(
-  path: string,
-  inherited: readonly string[],
-  options: OutputOptions,
-): Promise<Pick<Start, 'partial' | 'entries'> | string> {
-  const { job } = options
-  const journal = parseJournal(inherited)
-  if (job === undefined || journal.job === undefined) return 'the partial file cannot be told to be of the same job'
-  if (journal.job !== job) return 'the input, the options or the version are not those of the partial file'
-  const found = await statOrUndefined(partialPath(path))
-  if (!found?.isFile()) return 'the partial file is gone'
-  // A process that was killed right after it had put its output in place: what is there must not be written to.
-  if (found.nlink > 1n) return 'the partial file is another name of a finished one'
-  const partial = await PositionedFile.open(partialPath(path), 'r+')
+function foreign(file: string): AprError {
+  return new AprError(
+    'APR_EXISTS',
+    'expected no partial file at the output, found one that no run of this package has left (it has no journal); move it away',
+    { file },
+  )
+}
+
+async function openNew(places: readonly Place[]): Promise<Part[]> {
+  const parts: Part[] = []
   try {
-    const damaged = await findDamaged(partial, journal.entries, options)
-    if (damaged === undefined) return { partial, entries: journal.entries }
-    await partial.close()
+    for (const place of places) {
+      const file = partialPath(place.path)
+      const partial = await PositionedFile.open(file, 'wx+', PRIVATE_MODE).catch((error: unknown) => {
+        throw (error as NodeJS.ErrnoException).code === 'EEXIST' ? foreign(file) : error
+      })
+      parts.push({ ...place, partial })
+    }
+    return parts
+  } catch (error) {
+    await closeParts(parts).catch(() => undefined)
+    for (const { path } of parts) await fs.remove(partialPath(path)).catch(() => undefined)
+    throw error
+  }
+}
+
+/** Opens the partial files and reads every noted tensor back. Returns why that cannot be gone on with, where so. */
+async function proveParts(
+  places: readonly Place[],
+  { job, files, entries }: Notes,
+  options: OutputOptions,
+): Promise<Pick<Start, 'parts' | 'entries'> | string> {
+  if (options.job === undefined || job === undefined) return 'the partial file cannot be told to be of the same job'
+  const names = places.map(({ name }) => name)
+  const isSame = names.length > 1 ? names.join('/') === files.join('/') : files.length === 0
+  if (job !== options.job || !isSame) return 'the input, the options or the version are not those of the partial file'
+  for (const { path } of places) {
+    const found = await statOrUndefined(partialPath(path))
+    if (!found?.isFile()) return 'the partial file is gone'
+    // A process that was killed right after it had put its output in place: what is there must not be written to.
+    if (found.nlink > 1n) return 'the partial file is another name of a finished one'
+  }
+  const parts: Part[] = []
+  try {
+    for (const place of places) {
+      parts.push({ ...place, partial: await PositionedFile.open(partialPath(place.path), 'r+') })
+    }
+    const damaged = await findDamaged(parts, entries, options)
+    if (damaged === undefined) return { parts, entries }
+    await closeParts(parts)
     return `the partial file is damaged in tensor ${damaged.name}`
   } catch (error) {
-    await partial.close()
+    await closeParts(parts)
     throw error
   }
 }
 
 async function findDamaged(
-  partial: PositionedFile,
+  parts: readonly Part[],
   entries: readonly JournalEntry[],
   { signal, onCheck }: OutputOptions,
 ): Promise<JournalEntry | undefined> {
@@ -78,6 +126,8 @@ async function findDamaged(
   const totalBytes = entries.reduce((sum, { size }) => sum + size, 0)
   let bytes = 0
   for (const [index, entry] of entries.entries()) {
+    const partial = parts[entry.file ?? 0]?.partial
+    if (!partial) return entry
     let found = 0
     for (let done = 0; done < entry.size; done += chunk.length) {
       checkNotAborted(signal)

@@ -8,6 +8,11 @@ export interface OutputOptions {
   readonly job?: string | undefined
   /** Go on from the partial file of an earlier run of the same job, and keep it when this run fails. */
   readonly resume?: boolean | undefined
+  /**
+   * Whether a file of this name in the output's folder would be taken for a part of it. What is no part goes as the
+   * output takes its place; without `overwrite` it is refused.
+   */
+  readonly isPart?: ((name: string) => boolean) | undefined
   /** The input: an output that is the same file is refused, and a new one is for no more eyes. */
   readonly origin?: FileIdentity | undefined
   /**

@@ -1,21 +1,71 @@
 /** Where an output stands, and what stands beside it while it is written. */
 import type { BigIntStats } from 'node:fs'
-import { basename, dirname, join, sep } from 'node:path'
+import { basename, dirname, join, resolve, sep } from 'node:path'
 import fs from 'fs-extra'
 import { AprError } from '../model/errors.js'
 import { checkRegularFile, isDirectoryError } from './open-source.js'
 import { absolutePath } from './path.js'
+import type { LayoutOptions } from '../formats/format.js'
 import type { FileIdentity } from '../model/model.js'
 import { PositionedFile } from './positioned-file.js'
 
+/** Where an output stands, links resolved, and how it is laid out there. */
+export interface OutputPlace extends LayoutOptions {
+  /** The one path that names it, of however many files it is: the lock stands beside it. */
+  readonly path: string
+  /** The folder that its files stand in. */
+  readonly folder: string
+  /** Whether the folder is still to be made. */
+  readonly isNewFolder: boolean
+}
+
 /**
  * An output's path as it is meant now, whatever folder the process works in later.
+ * @param mayBeFolder whether the output may be a folder
  * @throws `EISDIR` for a path that can only be a folder's
  */
-export function outputPath(path: string): string {
-  const end = path.split(sep === '\\' ? /[\\/]/ : '/').at(-1) ?? ''
-  if (['', '.', '..'].includes(end)) throw isDirectoryError(path)
+export function outputPath(path: string, mayBeFolder = false): string {
+  if (!mayBeFolder && isFoldersOnly(path)) throw isDirectoryError(path)
   return absolutePath(path)
+}
+
+/** Whether a path can only be a folder's. */
+function isFoldersOnly(path: string): boolean {
+  const end = path.split(sep === '\\' ? /[\\/]/ : '/').at(-1) ?? ''
+  return ['', '.', '..'].includes(end)
+}
+
+/**
+ * Where an output stands that is asked for by a path. Touches nothing.
+ * @param path an absolute one
+ * @param nameInFolder of the output where it is a folder; undefined where it cannot be one
+ * @param maxFileBytes of each of its files
+ * @throws as `followLink`
+ */
+export async function findPlace(path: string, nameInFolder?: string, maxFileBytes?: number): Promise<OutputPlace> {
+  const isThere = nameInFolder !== undefined && (await statOrUndefined(path).catch(() => undefined))?.isDirectory()
+  if (nameInFolder === undefined || (isThere !== true && !isFoldersOnly(path))) {
+    const target = await followLink(path)
+    const [folder, name] = [dirname(target), basename(target)]
+    return { path: target, folder, name, isFolder: false, isNewFolder: false, maxFileBytes }
+  }
+  const inside = (folder: string): string => `${folder}${sep}${nameInFolder}`
+  if (isThere === true) {
+    const folder = await fs.realpath(path)
+    const target = await followLink(inside(folder))
+    return { path: target, folder, name: nameInFolder, isFolder: true, isNewFolder: false, maxFileBytes }
+  }
+  // Of what is not there `..` means nothing.
+  if (/(^|[\\/])\.\.?$/.test(path)) await realFolder(inside(path))
+  const folder = await followLink(resolve(path))
+  if (await statOrUndefined(folder)) throw folderError(Object.assign(new Error(), { code: 'ENOTDIR' }), inside(folder))
+  return { path: inside(folder), folder, name: nameInFolder, isFolder: true, isNewFolder: true, maxFileBytes }
+}
+
+/** The path of one of an output's files, links resolved. */
+export async function filePath({ path, folder, name, isNewFolder }: OutputPlace, file: string): Promise<string> {
+  if (file === name) return path
+  return isNewFolder ? join(folder, file) : await followLink(join(folder, file))
 }
 
 export function partialPath(path: string): string {
@@ -24,6 +74,11 @@ export function partialPath(path: string): string {
 
 export function movedPath(path: string): string {
   return `${path}.moved.partial`
+}
+
+/** What is to be replaced, while the files of an output of several take their places. */
+export function replacedPath(path: string): string {
+  return `${path}.replaced.partial`
 }
 
 export function journalPath(path: string): string {
@@ -44,10 +99,12 @@ export function exists(path: string): AprError {
 }
 
 /** Also a partial file's place must not be the input's: it would be replaced before it was read. */
-export async function refuseSameFile(path: string, { device, inode }: FileIdentity): Promise<void> {
+export async function refuseSameFile(path: string, origin: FileIdentity | undefined): Promise<void> {
+  if (!origin) return
+  const inputs = [origin, ...(origin.others ?? [])]
   for (const file of [path, partialPath(path), movedPath(path), journalPath(path)]) {
     const place = await statOrUndefined(file)
-    if (place?.dev === device && place.ino === inode) {
+    if (inputs.some(({ device, inode }) => place?.dev === device && place.ino === inode)) {
       throw new AprError('APR_SAME_FILE', 'expected an output that is not the input, found the same file', { file })
     }
   }

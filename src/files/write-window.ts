@@ -2,7 +2,7 @@
  * Writes that are under way: several at a time, bounded in bytes. Small ones that stand side by side are gathered, so
  * that a model of many small tensors does not cost a system call each.
  */
-import type { OutputFile } from './output-file.js'
+import type { Output } from './output.js'
 
 /** Up to this size bytes are gathered: below it a write costs more than the copy. */
 const SMALL_BYTES = 64 * 1024
@@ -12,35 +12,42 @@ const GATHERED_BYTES = 256 * 1024
 const MAX_GAP_BYTES = 64
 
 export class WriteWindow {
-  readonly #output: OutputFile
+  readonly #output: Output
   readonly #highWaterMark: number
   readonly #pending = new Set<Promise<void>>()
   #pendingBytes = 0
   #error: unknown
   #gathered = new Uint8Array(0)
+  #gatheredFile = 0
   #gatheredStart = 0
   #gatheredBytes = 0
   #gatheredCallbacks: (() => void)[] = []
 
-  constructor(output: OutputFile, highWaterMark: number) {
+  constructor(output: Output, highWaterMark: number) {
     this.#output = output
     this.#highWaterMark = highWaterMark
   }
 
   /**
-   * Takes bytes; resolves when the next may come, which is before they are written.
+   * Takes bytes for a position of a file; resolves when the next may come, which is before they are written.
    * @param released called when their memory is no longer needed
    * @param written called when they are written
    * @throws the error of an earlier write
    */
-  async write(bytes: Uint8Array, position: number, released: () => void, written: () => void): Promise<void> {
+  async write(
+    bytes: Uint8Array,
+    file: number,
+    position: number,
+    released: () => void,
+    written: () => void,
+  ): Promise<void> {
     this.#check()
     if (bytes.length <= SMALL_BYTES) {
-      this.#gather(bytes, position)
+      this.#gather(bytes, file, position)
       this.#gatheredCallbacks.push(written)
       released()
     } else {
-      this.#start(bytes, position, [released, written])
+      this.#start(bytes, file, position, [released, written])
     }
     while (this.#pendingBytes > this.#highWaterMark) {
       await Promise.race(this.#pending)
@@ -60,12 +67,13 @@ export class WriteWindow {
     await Promise.all(this.#pending)
   }
 
-  #gather(bytes: Uint8Array, position: number): void {
+  #gather(bytes: Uint8Array, file: number, position: number): void {
     const gap = position - this.#gatheredStart - this.#gatheredBytes
     const end = this.#gatheredBytes + gap + bytes.length
-    if (gap < 0 || gap >= MAX_GAP_BYTES || end > this.#gathered.length) {
+    if (file !== this.#gatheredFile || gap < 0 || gap >= MAX_GAP_BYTES || end > this.#gathered.length) {
       this.#writeGathered()
       this.#gathered = new Uint8Array(GATHERED_BYTES)
+      this.#gatheredFile = file
       this.#gatheredStart = position
     }
     this.#gathered.set(bytes, position - this.#gatheredStart)
@@ -74,18 +82,19 @@ export class WriteWindow {
 
   #writeGathered(): void {
     if (this.#gatheredBytes > 0) {
-      this.#start(this.#gathered.subarray(0, this.#gatheredBytes), this.#gatheredStart, this.#gatheredCallbacks)
+      const bytes = this.#gathered.subarray(0, this.#gatheredBytes)
+      this.#start(bytes, this.#gatheredFile, this.#gatheredStart, this.#gatheredCallbacks)
     }
     this.#gathered = new Uint8Array(0)
     this.#gatheredBytes = 0
     this.#gatheredCallbacks = []
   }
 
-  #start(bytes: Uint8Array, position: number, callbacks: readonly (() => void)[]): void {
+  #start(bytes: Uint8Array, file: number, position: number, callbacks: readonly (() => void)[]): void {
     // What is held: a record that was quantized in place holds its source's buffer.
     const size = bytes.buffer.byteLength
     const pending = this.#output
-      .write(bytes, position)
+      .write(bytes, file, position)
       .then(() => callbacks.forEach((callback) => callback()))
       .catch((error: unknown) => {
         this.#error ??= error

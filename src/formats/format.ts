@@ -125,6 +125,8 @@ export interface FormatOf<M extends ModelOf<string>> {
   readonly extension: string
   /** Name of a model's file in a folder of its own; undefined where models are files and never folders. */
   readonly nameInFolder?: string
+  /** Whether readers of an output of this name take a file beside it for a part of it, by the file's name. */
+  isPart?(name: string, fileName: string): boolean
   /** Whether a file that starts with these bytes is of this format; of a folder there are none. */
   matches(start: Uint8Array | undefined, fileName: string): boolean
   /**

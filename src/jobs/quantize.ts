@@ -4,7 +4,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { abortError, AprError } from '../model/errors.js'
 import { turn } from '../streams/event-loop.js'
-import type { OpenedModel } from '../formats/format.js'
+import type { Layout, OpenedModel } from '../formats/format.js'
 import { formatOf } from '../formats/formats.js'
 import { checkMode, peakMemoryBytes } from './mode.js'
 import type { Progress, QuantizeOptions, QuantizeReport } from './job.js'
@@ -17,9 +17,9 @@ import { quantizeStage } from '../streams/q4k.js'
 import { Quantization } from '../streams/quantization.js'
 import { openModel } from '../streams/open-input.js'
 import { readOpened } from '../streams/reader.js'
-import { OutputFile, partialBytes } from '../files/output-file.js'
+import { Output, partialBytes } from '../files/output.js'
 import type { PhaseProgress } from '../files/output-options.js'
-import { followLink, outputPath } from '../files/output-place.js'
+import { findPlace, outputPath, type OutputPlace } from '../files/output-place.js'
 import { toPath, type FilePath } from '../files/path.js'
 import { tapRecords } from '../streams/stage.js'
 import type { TensorTransform } from '../streams/face.js'
@@ -99,7 +99,7 @@ async function runJob(
 interface Job {
   readonly opened: OpenedModel
   /** The locked output, with what is there of it already. */
-  readonly target: OutputFile
+  readonly target: Output
   readonly options: CheckedOptions
   readonly quantization: Quantization
   readonly planned: Planned
@@ -117,12 +117,16 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   const planned = planJob(quantization, opened, options)
   await turn()
   if (options.strict) refuseWarnings(planned.warnings, input.name)
-  if (options.spaceCheck) await checkSpace(output, planned.outputBytes)
+  const format = formatOf(derived)
+  const place = await findPlace(output.absolute, format.nameInFolder)
+  const { files } = format.layout(derived, place)
+  if (options.spaceCheck) await checkSpace(place, files, planned.outputBytes, output.given)
   const { overwrite, resume, signal, onProgress } = options
   const onCheck = onProgress && ((done: PhaseProgress) => onProgress({ phase: 'checking', ...done }))
   const { origin } = model
   const job = planned.mode === 'stream' ? jobName(opened.version, derived, options) : undefined
-  const target = await OutputFile.create(output.absolute, { overwrite, resume, job, signal, onCheck, origin })
+  const isPart = format.isPart?.bind(format, place.name)
+  const target = await Output.create(place, files, { overwrite, resume, job, signal, onCheck, origin, isPart })
   return { opened, target, options, quantization, planned }
 }
 
@@ -193,13 +197,13 @@ async function run(
 }
 
 /** @throws AprError `APR_NO_SPACE` with both numbers */
-async function checkSpace({ given, absolute }: FilePath, needed: number): Promise<void> {
-  // A link may lead to another disk.
-  const place = await followLink(absolute)
-  const free = (await freeBytes(dirname(place))) + (await partialBytes(place))
+async function checkSpace(place: OutputPlace, files: Layout['files'], needed: number, file: string): Promise<void> {
+  // A link may lead to another disk; a folder that is still to be made will be on that of the one it is in.
+  const folder = place.isNewFolder ? dirname(place.folder) : place.folder
+  const free = (await freeBytes(folder)) + (await partialBytes(place, files))
   if (free < needed) {
     const what = `expected ${needed} bytes free on the output's disk, found ${free}; \`spaceCheck: false\` starts all the same`
-    throw new AprError('APR_NO_SPACE', what, { file: given })
+    throw new AprError('APR_NO_SPACE', what, { file })
   }
 }
 

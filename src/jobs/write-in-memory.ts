@@ -1,13 +1,13 @@
 /** The other way to write a file: all records are there, and it is written from front to back. */
-import { basename } from 'node:path'
 import { Writable } from 'node:stream'
-import { crc32 } from '../checksum/crc32.js'
 import { AprError, checkNotAborted } from '../model/errors.js'
 import { formatOf } from '../formats/formats.js'
 import type { TensorRecord } from '../model/record.js'
-import type { OutputFile } from '../files/output-file.js'
+import type { Output } from '../files/output.js'
+import { ArrivedBytes, checkSameTensor } from '../records/arrived-bytes.js'
 import { ArrivedTensors } from '../records/arrived-tensors.js'
 import { settledModel } from '../streams/changed-model.js'
+import { endingsOf } from '../streams/writer.js'
 
 /** A sink that keeps every record in `records`. */
 export function collect(records: TensorRecord[]): Writable {
@@ -25,7 +25,7 @@ export function collect(records: TensorRecord[]): Writable {
  * @param onWritten called when a record is written
  */
 export async function writeWhole(
-  output: OutputFile,
+  output: Output,
   records: readonly TensorRecord[],
   signal: AbortSignal | undefined,
   onWritten: (record: TensorRecord) => void = () => undefined,
@@ -33,32 +33,32 @@ export async function writeWhole(
   const last = records.at(-1)
   if (last === undefined) {
     throw new AprError('APR_BAD_RECORD', 'expected at least one tensor, found a stream without any', {
-      file: output.path,
+      file: output.place.path,
     })
   }
-  const byTensor = new Map<string, TensorRecord[]>()
+  const byTensor = new Map<string, { bytes: ArrivedBytes; records: TensorRecord[] }>()
   const arrived = new ArrivedTensors()
   for (const record of records) {
     if (record.offset === 0) arrived.add(record, record.model.tensors)
-    const parts = byTensor.get(record.name)
-    if (parts) parts.push(record)
-    else byTensor.set(record.name, [record])
+    const tensor = byTensor.get(record.name)
+    if (tensor) tensor.records.push(record)
+    else byTensor.set(record.name, { bytes: new ArrivedBytes(record), records: [record] })
   }
   const model = settledModel(last.model, arrived)
-  const layout = formatOf(model).layout(model, { name: basename(output.path), isFolder: false })
-  const [file] = layout.files
-  const crcs = new Map<string, number>()
-  for (const { tensor, position } of layout.tensors) {
-    let crc = 0
-    for (const record of byTensor.get(tensor.name) ?? []) {
+  const layout = formatOf(model).layout(model, output.place)
+  if (!output.hasFiles(layout.files)) await output.rearrange(layout.files, [])
+  for (const { tensor, file, position } of layout.tensors) {
+    const found = byTensor.get(tensor.name)
+    for (const record of found?.records ?? []) {
       checkNotAborted(signal)
-      crc = crc32(record.data, crc)
-      await output.write(record.data, position + record.offset)
+      checkSameTensor(record, tensor)
+      found?.bytes.add(record)
+      await output.write(record.data, file, position + record.offset)
       onWritten(record)
     }
-    crcs.set(tensor.name, crc)
   }
-  const head = file.head()
-  const tail = file.tail(head, (name) => crcs.get(name) ?? 0)
-  await output.commit(head, file.sealBytes, tail, file.fileSize, () => checkNotAborted(signal))
+  // Also of tensors whose first bytes never came: these are in no layout.
+  for (const { bytes } of byTensor.values()) bytes.checkComplete()
+  const crc = (name: string): number => byTensor.get(name)?.bytes.crc ?? 0
+  await output.commit(endingsOf(layout, crc), () => checkNotAborted(signal))
 }

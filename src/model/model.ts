@@ -13,7 +13,7 @@ export interface ModelOf<Name extends string> {
   readonly format: Name
   /** Every tensor of the stream. */
   readonly tensors: readonly TensorInfo[]
-  /** The local file it comes from, so that a writer never replaces its own input. */
+  /** The local file it comes from, or the files, so that a writer never replaces its own input. */
   readonly origin?: FileIdentity | undefined
 }
 
@@ -26,4 +26,6 @@ export interface FileIdentity {
   readonly inode: bigint
   /** Who may do what with it: nine permission bits. */
   readonly mode?: number | undefined
+  /** Where something is several files: the others. */
+  readonly others?: readonly FileIdentity[] | undefined
 }

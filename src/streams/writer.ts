@@ -1,6 +1,4 @@
-import { basename } from 'node:path'
 import { getStreamError, Writable } from 'streamx'
-import { crc32 } from '../checksum/crc32.js'
 import { AprError, printable } from '../model/errors.js'
 import { turn } from './event-loop.js'
 import type { Format, Layout, PlacedTensor } from '../formats/format.js'
@@ -8,13 +6,16 @@ import { FORMATS } from '../formats/formats.js'
 import type { Model, ModelOf } from '../model/model.js'
 import type { TensorInfo } from '../model/tensor.js'
 import type { TensorRecord } from '../model/record.js'
+import { ArrivedBytes, checkSameTensor } from '../records/arrived-bytes.js'
 import { ArrivedTensors, isSameTensor } from '../records/arrived-tensors.js'
 import { release, takeOver } from '../records/buffers.js'
 import { settledModel } from './changed-model.js'
 import { checkOptions, takeOptions, type Checked } from '../options/check.js'
 import { WRITER_OPTIONS } from '../options/table.js'
-import { OutputFile } from '../files/output-file.js'
-import { outputPath } from '../files/output-place.js'
+import { Output } from '../files/output.js'
+import { findPlace, outputPath } from '../files/output-place.js'
+import type { Ending } from '../files/part.js'
+import type { Move } from '../files/rearrange.js'
 import { toPath } from '../files/path.js'
 import { writableFace, type TensorWritable } from './face.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done } from './streamx.js'
@@ -27,23 +28,28 @@ export interface WriterOptions {
   highWaterMark?: number | undefined
 }
 
-type CheckedWriterOptions = Checked<WriterOptions, typeof WRITER_OPTIONS>
+type EngineOptions = Checked<WriterOptions, typeof WRITER_OPTIONS> & Pick<FormatWriterOptions, 'maxFileBytes'>
+
+/** How a writer cuts a model into files; each format has a public name of its own for it. */
+export interface FormatWriterOptions extends WriterOptions {
+  /** Bytes of a file at the most, as far as a tensor's own size allows it. Default: one file. */
+  maxFileBytes?: number | undefined
+}
 
 /** What has arrived of one tensor. */
 interface Arrival {
   readonly tensor: TensorInfo
-  /** Absolute offset of its data in the partial file. */
+  /** Where its data stands in the partial files. */
+  readonly file: number
   readonly position: number
-  /** Bytes that have arrived, and their CRC-32. */
-  received: number
-  crc: number
+  readonly bytes: ArrivedBytes
   /** Bytes that are in the file. */
   written: number
 }
 
 /**
  * Writes an APR file. The first record's model says the whole layout, so every record is written at its place in one
- * pass, tensors in any order, the records of one tensor in theirs. At the end come header, index and checksum, then one
+ * pass, in whatever order they come, each byte of a tensor once. At the end come header, index and checksum, then one
  * rename: the file appears whole or not at all, and what stood there is untouched until then.
  *
  * What arrives counts, not what was announced: where stages in between dropped or changed tensors without changing the
@@ -68,45 +74,45 @@ export function safetensorsWriter(path: string | URL, options: WriterOptions = {
 }
 
 /** A writer of a format. */
-export function formatWriter(format: Format, path: string | URL, options: WriterOptions = {}): TensorWritable {
-  const checked = checkOptions(options, WRITER_OPTIONS)
-  return writableFace(new ModelWriter(format, toPath('the output', path), undefined, checked))
+export function formatWriter(format: Format, path: string | URL, options: FormatWriterOptions = {}): TensorWritable {
+  const { maxFileBytes, ...rest } = options
+  const checked = checkOptions(rest, WRITER_OPTIONS)
+  return writableFace(new ModelWriter(format, toPath('the output', path), undefined, { ...checked, maxFileBytes }))
 }
 
 /** Writes to an output that is open already; what it holds from an earlier run counts as arrived. */
-export function writeOpened(format: Format, output: OutputFile, options: WriterOptions = {}): TensorWritable {
-  return writableFace(new ModelWriter(format, output.path, output, takeOptions(options, WRITER_OPTIONS)))
+export function writeOpened(format: Format, output: Output, options: WriterOptions = {}): TensorWritable {
+  const { path } = output.place
+  return writableFace(new ModelWriter(format, path, output, takeOptions(options, WRITER_OPTIONS)))
 }
 
 /** The engine: puts records at the places that the format gives them. Knows no format. */
 class ModelWriter extends Writable {
   readonly #format: Format
   /** As it was given, and as it was meant then. */
+  readonly #given: string
   readonly #path: string
-  readonly #place: string
   /** Aborted when the stream is destroyed. */
   readonly #ended = new AbortController()
-  readonly #overwrite: boolean
-  readonly #highWaterMark: number
-  #output: OutputFile | undefined
+  readonly #options: EngineOptions
+  #output: Output | undefined
   #window: WriteWindow | undefined
   #announced: Model | undefined
   /** The model of the last record: a stage may have changed the metadata on the way. */
   #model: Model | undefined
-  /** Where tensors go that were not announced. */
-  #tail = 0
+  /** Where tensors go that were not announced: behind what was. */
+  readonly #tail = { file: 0, position: 0 }
   readonly #places = new Map<string, PlacedTensor>()
   readonly #arrivals = new Map<string, Arrival>()
   readonly #arrived = new ArrivedTensors()
 
-  constructor(format: Format, path: string, output: OutputFile | undefined, options: CheckedWriterOptions) {
+  constructor(format: Format, path: string, output: Output | undefined, options: EngineOptions) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
     this.#format = format
-    this.#path = path
-    this.#place = outputPath(path)
+    this.#given = path
+    this.#path = output ? path : outputPath(path, format.nameInFolder !== undefined)
     this.#output = output
-    this.#overwrite = options.overwrite
-    this.#highWaterMark = options.highWaterMark
+    this.#options = options
   }
 
   override _write(record: unknown, done: Done): void {
@@ -135,41 +141,45 @@ class ModelWriter extends Writable {
     this.#model = record.model
     if (record.offset === 0) this.#arrived.add(record, record.model.tensors)
     const arrival = this.#arrivals.get(record.name) ?? this.#begin(record)
-    checkRecord(record, arrival)
+    const { tensor, file, position, bytes } = arrival
+    checkSameTensor(record, tensor)
+    bytes.add(record)
     const data = takeOver(record)
-    const position = arrival.position + arrival.received
-    arrival.crc = crc32(data, arrival.crc)
-    arrival.received += data.length
     const { length } = data
     const free = (): void => release(data)
-    await window.write(data, position, free, () => this.#written(arrival, length))
+    await window.write(data, file, position + record.offset, free, () => this.#written(arrival, length))
   }
 
   /** Some of a tensor's bytes are in the file; the journal notes the tensor when all are. */
-  #written(arrival: Arrival, bytes: number): void {
-    arrival.written += bytes
-    const { tensor, position, crc, written } = arrival
-    if (written < tensor.size || arrival.received < tensor.size) return
+  #written(arrival: Arrival, length: number): void {
+    arrival.written += length
+    const { tensor, file, position, bytes, written } = arrival
+    if (written < tensor.size || !bytes.isComplete) return
+    const entry = { name: tensor.name, ...(file > 0 && { file }), position, size: tensor.size, crc: bytes.crc }
     // The journal's own failure shows when it is closed, or in the next write.
-    this.#output?.note({ name: tensor.name, position, size: tensor.size, crc }).catch(() => undefined)
+    this.#output?.note(entry).catch(() => undefined)
   }
 
-  /** Lays the file out as the model announces it, and takes the output, which nothing has touched until now. */
+  /** Lays the output out as the model announces it, and takes it: nothing has touched it until now. */
   async #reserve(model: Model): Promise<void> {
     this.#checkFormat(model)
-    const layout = this.#layout(model)
-    const { origin } = model
-    const options = { overwrite: this.#overwrite, origin, signal: this.#ended.signal }
-    const output = (this.#output ??= await OutputFile.create(this.#place, options))
-    this.#window = new WriteWindow(output, this.#highWaterMark)
+    const { overwrite, maxFileBytes, highWaterMark } = this.#options
+    const format = this.#format
+    const place = this.#output?.place ?? (await findPlace(this.#path, format.nameInFolder, maxFileBytes))
+    const layout = format.layout(model, place)
+    const asked = { overwrite, isPart: format.isPart?.bind(format, place.name), origin: model.origin }
+    const output = (this.#output ??= await Output.create(place, layout.files, { ...asked, signal: this.#ended.signal }))
+    this.#window = new WriteWindow(output, highWaterMark)
     for (const placed of layout.tensors) this.#places.set(placed.tensor.name, placed)
     this.#announced = model
-    this.#tail = layout.files[0].fileSize
-    for (const { name, position, crc } of output.resumed.values()) {
+    this.#tail.file = layout.tensors.at(-1)?.file ?? 0
+    this.#tail.position = layout.files[this.#tail.file]?.fileSize ?? 0
+    for (const { name, file = 0, position, crc } of output.resumed.values()) {
       const tensor = this.#places.get(name)?.tensor
       if (!tensor) continue
       this.#arrived.add(tensor, model.tensors)
-      this.#arrivals.set(name, { tensor, position, received: tensor.size, crc, written: tensor.size })
+      const bytes = new ArrivedBytes(tensor, crc)
+      this.#arrivals.set(name, { tensor, file, position, bytes, written: tensor.size })
     }
   }
 
@@ -178,14 +188,14 @@ class ModelWriter extends Writable {
     this.#format.checkTensor(record)
     const { name, dtype, shape, size } = record
     const announced = this.#places.get(name)
-    let position = this.#tail
-    if (announced?.tensor.size === size) ({ position } = announced)
-    else this.#tail += size
+    let { file, position } = this.#tail
+    if (announced?.tensor.size === size) ({ file, position } = announced)
+    else this.#tail.position += size
     // Asked for once: of tens of thousands of tensors what is done with is let go.
     this.#places.delete(name)
     const isAnnounced = announced !== undefined && isSameTensor(announced.tensor, record)
     const tensor = isAnnounced ? announced.tensor : { name, dtype, shape, size }
-    const arrival = { tensor, position, received: 0, crc: 0, written: 0 }
+    const arrival = { tensor, file, position, bytes: new ArrivedBytes(tensor), written: 0 }
     this.#arrivals.set(name, arrival)
     return arrival
   }
@@ -193,27 +203,17 @@ class ModelWriter extends Writable {
   async #finish(): Promise<void> {
     if (this.#model === undefined) {
       throw new AprError('APR_BAD_RECORD', 'expected at least one tensor, found a stream without any', {
-        file: this.#path,
+        file: this.#given,
       })
     }
     const { output, window } = this.#opened()
-    for (const { tensor, received } of this.#arrivals.values()) {
-      if (received !== tensor.size) {
-        throw new AprError(
-          'APR_BAD_RECORD',
-          `expected ${tensor.size} bytes, found ${received} before the end of the stream`,
-          { tensor: tensor.name },
-        )
-      }
-    }
+    for (const { bytes } of this.#arrivals.values()) bytes.checkComplete()
     await window.flush()
     const model = await this.#settle(this.#model)
     await turn()
-    const [layout] = this.#layout(model).files
-    const head = layout.head()
-    await turn()
-    const tail = layout.tail(head, (name) => this.#arrivals.get(name)?.crc ?? 0)
-    await output.commit(head, layout.sealBytes, tail, layout.fileSize, () => {
+    const layout = this.#format.layout(model, output.place)
+    const crc = (name: string): number => this.#arrivals.get(name)?.bytes.crc ?? 0
+    await output.commit(endingsOf(layout, crc), () => {
       // The stream was ended while its last bytes were on their way.
       if (this.destroying) throw getStreamError(this) ?? new Error('the stream was ended')
     })
@@ -224,15 +224,15 @@ class ModelWriter extends Writable {
     this.#checkFormat(model)
     const settled = settledModel(model, this.#arrived)
     if (settled === this.#announced) return settled
-    const moves = this.#layout(settled).tensors.map(({ tensor: { name, size }, position }) => {
-      return { from: this.#arrivals.get(name)?.position ?? 0, to: position, size }
+    const { output } = this.#opened()
+    const { files, tensors } = this.#format.layout(settled, output.place)
+    const moves = tensors.map(({ tensor: { name, size }, file, position }): Move => {
+      const { file: from, position: start } = this.#arrivals.get(name) ?? { file, position }
+      return { from: { file: from, position: start }, to: { file, position }, size }
     })
-    if (moves.some(({ from, to }) => from !== to)) await this.#opened().output.rearrange(moves)
+    const isInPlace = moves.every(({ from, to }) => from.file === to.file && from.position === to.position)
+    if (!isInPlace || !output.hasFiles(files)) await output.rearrange(files, moves)
     return settled
-  }
-
-  #layout(model: Model): Layout {
-    return this.#format.layout(model, { name: basename(this.#place), isFolder: false })
   }
 
   /** @throws AprError `APR_BAD_RECORD` for a model of another format: what of it this one holds is no guess of ours */
@@ -242,31 +242,24 @@ class ModelWriter extends Writable {
     throw new AprError('APR_BAD_RECORD', `expected a model of the format ${name}, found one of ${printable(format)}`)
   }
 
-  #opened(): { output: OutputFile; window: WriteWindow } {
+  #opened(): { output: Output; window: WriteWindow } {
     if (!this.#output || !this.#window) throw new Error('the writer is not open')
     return { output: this.#output, window: this.#window }
   }
 }
 
-function checkRecord({ name, dtype, shape, size, offset, data }: TensorRecord, { tensor, received }: Arrival): void {
-  const isSame = dtype === tensor.dtype && size === tensor.size && shape.join() === tensor.shape.join()
-  if (!isSame) {
-    throw new AprError(
-      'APR_BAD_RECORD',
-      `expected ${tensor.dtype} [${tensor.shape.join(', ')}] as in the tensor's first record, found ${dtype} [${shape.join(', ')}]`,
-      { tensor: name },
-    )
-  }
-  if (offset !== received) {
-    throw new AprError(
-      'APR_BAD_RECORD',
-      `expected the tensor's bytes from ${received} on, found those from ${offset} on`,
-      { tensor: name },
-    )
-  }
-  if (offset + data.length > size) {
-    throw new AprError('APR_BAD_RECORD', `expected at most ${size} bytes, found ${offset + data.length}`, {
-      tensor: name,
-    })
+/**
+ * What the files of a layout end with.
+ * @param crc the CRC-32 of a tensor's data, by the tensor's name
+ */
+export function endingsOf({ files }: Layout, crc: (name: string) => number): (file: number) => Promise<Ending> {
+  return async (file) => {
+    const layout = files[file]
+    if (!layout) throw new Error(`a layout of ${files.length} files has no file ${file}`)
+    const { fileSize, sealBytes } = layout
+    // A head can be megabytes of names and vocabulary.
+    const head = layout.head()
+    await turn()
+    return { head, sealBytes, tail: layout.tail(head, crc), fileSize }
   }
 }

@@ -12,7 +12,8 @@ import {
   type TensorInfo,
   type TensorRecord,
 } from 'apr-stream'
-import { OutputFile } from '../../dist/files/output-file.js'
+import { Output } from '../../dist/files/output.js'
+import { findPlace } from '../../dist/files/output-place.js'
 import { writeWhole } from '../../dist/jobs/write-in-memory.js'
 import { arbitraryTensor, filesIn, MemorySource, modelBytes, run, type StoredTensor } from '../helpers/files.js'
 
@@ -74,7 +75,9 @@ for (const [what, pair] of Object.entries(PAIRS)) {
       records.push({ ...record, ...renamed(record), data: record.data.slice() })
     }
     const folder = t.testdir({})
-    const output = await OutputFile.create(join(folder, 'out.apr'), { overwrite: false })
+    const output = await Output.create(await findPlace(join(folder, 'out.apr')), [{ name: 'out.apr' }], {
+      overwrite: false,
+    })
     await t.rejects(writeWhole(output, records, undefined), TWICE)
     await output.discard()
     t.same(filesIn(folder), [])

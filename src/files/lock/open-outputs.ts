@@ -13,6 +13,10 @@ export class OpenOutput {
   /** What there is of it already. */
   lock: Lock | undefined
   partial: 'none' | 'opening' | 'open' = 'none'
+  /** Where its files will stand. */
+  places: readonly string[] = []
+  /** The folder that was made for it, and goes with it. */
+  folder: string | undefined
   /** Whether a later run goes on with it. */
   isKept = false
   readonly #path: string
@@ -58,7 +62,7 @@ export class OpenOutput {
 
   /** As it is given up, but at once: a process that exits waits for nothing. */
   removeNow(): void {
-    const { lock, partial, isKept } = this
+    const { lock, partial, places, isKept } = this
     const descriptor = lock?.file.descriptor
     if (lock === undefined || descriptor === undefined || isKept) return
     // As long as it is not open the partial file may be nobody's of ours, or an earlier run's.
@@ -68,8 +72,9 @@ export class OpenOutput {
       const there = fs.statSync(lock.path, { bigint: true })
       if (there.ino !== mine.ino || there.dev !== mine.dev) return
       // The lock last: it tells a later run whose the others are.
-      const paths = partial === 'open' ? [partialPath(this.#path), movedPath(this.#path)] : []
+      const paths = partial === 'open' ? places.flatMap((path) => [partialPath(path), movedPath(path)]) : []
       for (const path of [...paths, lock.path]) fs.removeSync(path)
+      if (this.folder !== undefined) fs.rmdirSync(this.folder)
     } catch {
       // A later run removes the rest.
     }

@@ -17,6 +17,7 @@ export const safetensors: FormatOf<SafetensorsModel> = {
   name: 'safetensors',
   extension: '.safetensors',
   nameInFolder: SINGLE_NAME,
+  isPart,
   matches: (start, fileName) => start === undefined || isIndexName(fileName) || isStart(start),
   open: openModel,
   layout: layoutModel,
@@ -27,6 +28,16 @@ export const safetensors: FormatOf<SafetensorsModel> = {
   metadata: ({ metadata }) => metadata,
   withMetadata: (model, changes) => Object.freeze({ ...model, metadata: changed(model.metadata, changes) }),
   metadataBytes: ({ files }) => [...files.values()].reduce((sum, { length }) => sum + length, 0),
+}
+
+/** Any of its index, its shards in whatever number, and the file that is the whole of it. */
+function isPart(name: string, fileName: string): boolean {
+  const stem = name.replace(/\.safetensors$/, '')
+  if (!fileName.startsWith(stem)) return false
+  return (
+    fileName === name ||
+    /^(-\d{5}-of-\d{5})?\.safetensors$|^\.safetensors\.index\.json$/.test(fileName.slice(stem.length))
+  )
 }
 
 /** Whether a header can follow: behind its length an object, or spaces before one. */

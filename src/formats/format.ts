@@ -5,7 +5,7 @@
  */
 import type { ByteSource } from '../model/byte-source.js'
 import { AprError } from '../model/errors.js'
-import type { Model, ModelOf } from '../model/model.js'
+import type { FileIdentity, Model, ModelOf } from '../model/model.js'
 import type { TensorInfo } from '../model/tensor.js'
 
 /** What a model is opened from: a file or a folder, and what stands beside it. */
@@ -155,6 +155,14 @@ export interface FormatOf<M extends ModelOf<string>> {
 /** Any of the formats, and a model opened as any of them. */
 export type Format = FormatOf<Model>
 export type OpenedModel = OpenedModelOf<Model>
+
+/** Which local files a model comes from, with the permissions that all of them give. */
+export function originOf(sources: readonly ByteSource[]): FileIdentity | undefined {
+  const [first, ...others] = sources.flatMap(({ identity }) => (identity ? [identity] : []))
+  if (!first || others.length === 0) return first
+  const mode = others.reduce((bits, other) => bits & (other.mode ?? 0o777), first.mode ?? 0o777)
+  return { ...first, mode, others }
+}
 
 /** Bytes of all files of a layout. */
 export function layoutBytes({ files }: Layout): number {

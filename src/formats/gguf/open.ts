@@ -5,6 +5,7 @@ import { checkNames } from '../../model/names.js'
 import {
   checkZero,
   fileOf,
+  originOf,
   type FileDescription,
   type ModelInput,
   type OpenedModelOf,
@@ -45,11 +46,12 @@ export async function openModel(input: ModelInput): Promise<OpenedGgufModel> {
   }
   const tensors = parts.flatMap((part, index) => placeTensors(part, index))
   if (parts.length > 1) checkNames(tensors.map(({ tensor }) => tensor))
+  const origin = originOf(parts.map(({ source }) => source))
   const model: GgufModel = Object.freeze({
     format: 'gguf',
     tensors: Object.freeze(tensors.map(({ tensor }) => tensor)),
     kvs: Object.freeze(withoutSplit(first.header.kvs)),
-    ...(file.identity && { origin: file.identity }),
+    ...(origin && { origin }),
   })
   return new OpenedGgufModel(input, parts, model, tensors)
 }

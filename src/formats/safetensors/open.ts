@@ -2,7 +2,7 @@
 import type { ByteSource } from '../../model/byte-source.js'
 import { AprError } from '../../model/errors.js'
 import { compareNames } from '../../model/names.js'
-import type { FileDescription, ModelInput, OpenedModelOf, PlacedTensor } from '../format.js'
+import { originOf, type FileDescription, type ModelInput, type OpenedModelOf, type PlacedTensor } from '../format.js'
 import { dequantized } from './fp8.js'
 import type { SafetensorsModel } from './model.js'
 import { openShards, type Shard } from './shards.js'
@@ -19,7 +19,7 @@ export async function openModel(input: ModelInput): Promise<OpenedSafetensorsMod
       .sort((a, b) => compareNames(a.tensor.name, b.tensor.name)),
   )
   const tensors = dequantized(stored, configOf(files), sources)
-  const origin = sources[0]?.identity
+  const origin = originOf(sources)
   const model: SafetensorsModel = Object.freeze({
     format: 'safetensors',
     tensors: Object.freeze(tensors.map(({ tensor }) => tensor)),

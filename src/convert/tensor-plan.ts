@@ -24,7 +24,7 @@ export interface Piece {
   readonly to: number
   /** Undefined: as they stand. */
   readonly order?: BlockOrder | undefined
-  /** Added to every element, in f32, before it is rounded to the target's dtype. */
+  /** Added to every element before it is rounded to the target's dtype: in f32, and where the source is F16 in f16. */
   readonly add?: number | undefined
 }
 

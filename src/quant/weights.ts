@@ -6,7 +6,7 @@ import type { BadValue } from './run.js'
 export interface WeightConversion {
   readonly from: WeightDType
   readonly to: WeightDType
-  /** Added to each, in f32, before it is rounded. */
+  /** Added to each, before it is rounded: in f32, and where the source is F16 in f16. */
   readonly add?: number | undefined
 }
 
@@ -36,9 +36,22 @@ export function convertWeights(
   const bytes = WEIGHT_BYTES[to]
   return inParts(from, kernel, source, (part, count, first) => {
     load(from, part, count, kernel)
-    if (add !== undefined) kernel.add(add, count)
+    if (add !== undefined) {
+      const bad = sum(add, from, count, kernel)
+      if (bad >= 0) return bad
+    }
     return kernel.narrow(to, count, target.subarray(first * bytes, (first + count) * bytes))
   })
+}
+
+/** Adds to the numbers in the kernel's input. A sum of halves is a half, as in torch. */
+function sum(add: number, from: WeightDType, count: number, kernel: Kernel): number {
+  kernel.add(add, count)
+  if (from !== 'F16') return -1
+  const halves = new Uint8Array(count * WEIGHT_BYTES.F16)
+  const bad = kernel.narrow('F16', count, halves)
+  kernel.widen('F16', halves, 0, count)
+  return bad
 }
 
 /** @param work does as many numbers as the kernel takes, and gives the index of one that is bad, or -1 */

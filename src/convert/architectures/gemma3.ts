@@ -24,7 +24,9 @@ const GEMMA3_TEXT: ConfigClass = {
     attn_logit_softcapping: ['float?', null],
     use_bidirectional_attention: ['bool?', false],
   },
-  isValid: isWholeHeads,
+  // Transformers halves the window of a model that looks both ways.
+  isValid: (values) =>
+    isWholeHeads(values) && (values['use_bidirectional_attention'] !== true || values['sliding_window'] !== null),
   theta: 1_000_000,
   rope: (raw) => {
     const own = isFields(raw['rope_parameters']) ? raw['rope_parameters'] : {}

@@ -3,11 +3,11 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { Writable } from 'node:stream'
-import { AprError, aprReader, inspect, plan, quantize, verify, type QuantizeOptions } from 'apr-stream'
-import { buildApr, f32Bytes } from '../helpers/apr-file.js'
+import { AprError, inspect, plan, quantize, verify, type ByteSource, type QuantizeOptions } from 'apr-stream'
 import { memorySource } from '../helpers/memory-source.js'
 import { randomBits } from '../helpers/random.js'
 import { mutate, pick, type Random } from './mutate.js'
+import { FUZZED_FORMATS, type FuzzedFormat } from './formats.js'
 
 export interface FuzzOptions {
   readonly cases: number
@@ -24,6 +24,8 @@ export interface Finding {
   readonly index: number
   readonly what: string
   readonly file: Buffer
+  /** How the file's name ends. */
+  readonly extension: string
 }
 
 export interface FuzzReport {
@@ -42,10 +44,11 @@ const REFUSED_BY_QUANTIZE = ['APR_BAD_VALUE', 'APR_BAD_RECORD']
 export async function fuzz({ cases, seed, first = 0, folder, onCase }: FuzzOptions): Promise<FuzzReport> {
   const findings: Finding[] = []
   const counts: Record<string, number> = {}
-  const seeds = makeSeeds()
+  const formats = FUZZED_FORMATS.map((format) => ({ format, seeds: format.makeSeeds() }))
   let index = first
   let file: Buffer = Buffer.alloc(0)
-  const find = (what: string): void => void findings.push({ index, what, file })
+  let extension = ''
+  const find = (what: string): void => void findings.push({ index, what, file, extension })
   const onStray = (error: unknown): void => find(`an error that nobody caught: ${describe(error)}`)
   process.on('unhandledRejection', onStray).on('uncaughtException', onStray)
   try {
@@ -53,11 +56,13 @@ export async function fuzz({ cases, seed, first = 0, folder, onCase }: FuzzOptio
       onCase?.(index)
       // Every case has its own random numbers: it is the same alone.
       const random = randomBits(seed * 0x9e3779b1 + index)
-      file = mutate(pick(seeds, random)(), random)
+      const { format, seeds } = pick(formats, random)
+      extension = format.extension
+      file = mutate(pick(seeds, random)(), format.anatomy, random)
       resetPeak()
       const before = process.memoryUsage.rss()
       const started = performance.now()
-      const outcome = await checkFile(file, random, folder, find)
+      const outcome = `${extension} ${await checkFile({ file, format, random, folder, find })}`
       counts[outcome] = (counts[outcome] ?? 0) + 1
       const extra = peakBytes() - before
       const ms = performance.now() - started
@@ -71,9 +76,22 @@ export async function fuzz({ cases, seed, first = 0, folder, onCase }: FuzzOptio
   return { findings, counts }
 }
 
-async function checkFile(file: Buffer, random: Random, folder: string, find: (what: string) => void): Promise<string> {
+/** A case: what is read, how, and where findings and outputs go. */
+interface Case {
+  readonly file: Buffer
+  readonly format: FuzzedFormat
+  readonly random: Random
+  readonly folder: string
+  readonly find: (what: string) => void
+}
+
+/** Says that a way to read a file has ended as `verify` has, which must be the same. */
+type Same = (way: string, error: unknown) => void
+
+async function checkFile(fuzzed: Case): Promise<string> {
+  const { format, random, find } = fuzzed
   const recordBytes = pick([1, 1000, 65_536, 1024 * 1024], random)
-  const verification = await within(() => verify(memorySource(file)))
+  const verification = await within(() => verify(sourceOf(fuzzed)))
   if (verification.value === undefined) {
     find(`verify: ${describe(verification.error)}`)
     return 'verify failed'
@@ -85,19 +103,50 @@ async function checkFile(file: Buffer, random: Random, folder: string, find: (wh
   }
   const reader = await within(() => {
     const sink = new Writable({ objectMode: true, write: (_record, _encoding, done) => done() })
-    return pipeline(aprReader(memorySource(file), { recordBytes }), sink)
+    return pipeline(format.reader(sourceOf(fuzzed), { recordBytes }), sink)
   })
-  same('aprReader', reader.error)
+  same('the reader', reader.error)
+  const opened = await within(() => inspect(sourceOf(fuzzed)))
+  if (opened.error !== undefined) same('inspect', opened.error)
 
-  for (const [way, open] of [
-    ['inspect', inspect],
-    ['plan', plan],
-  ] as const) {
-    const opened = await within<unknown>(() => open(memorySource(file)))
-    // A plan tells what quantize would refuse: a model without tensors.
-    const isRefused = way === 'plan' && (opened.error as AprError | undefined)?.code === 'APR_BAD_RECORD'
-    if (opened.error !== undefined && !isRefused) same(way, opened.error)
-  }
+  const isWritten = format.writer
+    ? await checkWriter(fuzzed, format.writer, recordBytes, same)
+    : await checkQuantize(fuzzed, recordBytes, ok, same)
+  if (!ok) return verified?.code ?? 'no code'
+  return isWritten ? 'written' : 'good'
+}
+
+function sourceOf({ file, format }: Case): ByteSource {
+  return { ...memorySource(file), name: `memory${format.extension}` }
+}
+
+/** Reader and writer alone: the output is the input. */
+async function checkWriter(
+  fuzzed: Case,
+  writer: NonNullable<FuzzedFormat['writer']>,
+  recordBytes: number,
+  same: Same,
+): Promise<boolean> {
+  const { file, format, folder, find } = fuzzed
+  const output = join(folder, `out${format.extension}`)
+  const stage = writer.create(output)
+  const closed = new Promise((done) => stage.once('close', done))
+  const done = await within(() => pipeline(format.reader(sourceOf(fuzzed), { recordBytes }), stage))
+  await within(() => closed)
+  const isEmpty = done.error instanceof AprError && done.error.code === 'APR_BAD_RECORD'
+  if (!isEmpty) same('the writer', done.error)
+  if (done.error === undefined && !readFileSync(output).equals(writer.expected(file))) find('written was another file')
+  if (done.error === undefined) rmSync(output)
+  checkNothingLeft(folder, 'the writer', find)
+  return done.error === undefined
+}
+
+async function checkQuantize(fuzzed: Case, recordBytes: number, ok: boolean, same: Same): Promise<boolean> {
+  const { file, format, random, folder, find } = fuzzed
+  const planned = await within(() => plan(sourceOf(fuzzed)))
+  // A plan tells what quantize would refuse: a model without tensors.
+  const isRefused = (planned.error as AprError | undefined)?.code === 'APR_BAD_RECORD'
+  if (planned.error !== undefined && !isRefused) same('plan', planned.error)
 
   const outputs: Buffer[] = []
   const options = {
@@ -107,11 +156,11 @@ async function checkFile(file: Buffer, random: Random, folder: string, find: (wh
     ...(random() % 2 === 0 && { select: () => true }),
   } satisfies QuantizeOptions
   for (const mode of ['stream', 'memory'] as const) {
-    const output = join(folder, 'out.apr')
+    const output = join(folder, `out${format.extension}`)
     const isPath = random() % 16 === 0
-    const path = join(folder, 'in.apr')
+    const path = join(folder, `in${format.extension}`)
     if (isPath) writeFileSync(path, file)
-    const done = await within(() => quantize(isPath ? path : memorySource(file), output, { ...options, mode }))
+    const done = await within(() => quantize(isPath ? path : sourceOf(fuzzed), output, { ...options, mode }))
     rmSync(path, { force: true })
     if (done.error === undefined) {
       if (!ok) find(`quantize, ${mode}: wrote an output of an input that is not good`)
@@ -123,14 +172,17 @@ async function checkFile(file: Buffer, random: Random, folder: string, find: (wh
       // A file can be wrong in two ways: then quantize may come upon a value first.
       same(`quantize, ${mode}`, done.error)
     }
-    const left = readdirSync(folder)
-    if (left.length > 0) find(`quantize, ${mode}: left ${left.join(', ')}`)
-    for (const name of left) rmSync(join(folder, name), { recursive: true })
+    checkNothingLeft(folder, `quantize, ${mode}`, find)
   }
   const [streamed, whole] = outputs
   if (outputs.length === 1 || (streamed && whole && !streamed.equals(whole))) find('the two modes differ')
-  if (!ok) return verified?.code ?? 'no code'
-  return outputs.length > 0 ? 'written' : 'good'
+  return outputs.length > 0
+}
+
+function checkNothingLeft(folder: string, way: string, find: (what: string) => void): void {
+  const left = readdirSync(folder)
+  if (left.length > 0) find(`${way}: left ${left.join(', ')}`)
+  for (const name of left) rmSync(join(folder, name), { recursive: true })
 }
 
 /** The result, or the error, which then is not undefined; a hang is an error. */
@@ -154,35 +206,6 @@ function describe(error: unknown): string {
     : error instanceof Error
       ? (error.stack ?? '')
       : String(error)
-}
-
-/** What is mutated: small files mostly, so that most cases are quick. */
-function makeSeeds(): (() => Buffer)[] {
-  const fixture = (name: string): Buffer => readFileSync(new URL(`../fixtures/apr/${name}.apr`, import.meta.url))
-  const numbers = (count: number): Buffer => f32Bytes(Array.from({ length: count }, (_, i) => Math.sin(i) / 10))
-  const small = [
-    fixture('every-dtype'),
-    fixture('golden_v2'),
-    fixture('golden_v2_skip_none'),
-    fixture('golden_v1'),
-    buildApr({ tensors: [{ name: 'weight', shape: [2, 300], data: numbers(600) }] }),
-    buildApr({ tensors: [{ name: 'weight', shape: [4, 256], data: numbers(1024) }], footer: false }),
-    buildApr({
-      tensors: [
-        { name: 'q8', dtype: 'APR_Q8', shape: [3, 100], data: Buffer.concat([numbers(1), Buffer.alloc(300, 5)]) },
-      ],
-    }),
-    buildApr({
-      tensors: [
-        { name: 'lm_head.weight', shape: [16, 32], data: Buffer.alloc(0) },
-        { name: 'model.norm.weight', dtype: 'F16', shape: [32], data: Buffer.alloc(64, 0x30) },
-        { name: 'q4', dtype: 'APR_Q4', shape: [2, 512], data: Buffer.alloc(576, 0x21) },
-        { name: 'z', dtype: 'Q4_K', shape: [2, 384], data: Buffer.alloc(432) },
-      ],
-    }),
-  ]
-  const large = fixture('silero-vad.apr-quantize')
-  return [...small, ...small, ...small, ...small, large].map((bytes) => () => bytes)
 }
 
 /** Linux forgets the process's peak of memory when asked to; elsewhere the peak is that of all cases so far. */

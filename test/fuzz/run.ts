@@ -51,9 +51,9 @@ for (let start = first; start < first + cases; start += BATCH) {
     onCase: (index) => (progress[0] = index),
   })
   for (const [outcome, count] of Object.entries(report.counts)) counts[outcome] = (counts[outcome] ?? 0) + count
-  for (const { index, what, file } of report.findings) {
+  for (const { index, what, file, extension } of report.findings) {
     found++
-    const path = join(folder, `case-${index}.apr`)
+    const path = join(folder, `case-${index}${extension}`)
     writeFileSync(path, file)
     console.log(`case ${index}: ${what}\n  ${path}`)
   }

@@ -29,6 +29,20 @@ export { selectAsApr, selectByDefault, type Kept, type Reason, type Select } fro
 export { dequantize, dequantizeQ4K } from './quant/dequantize.js'
 export { quantize } from './jobs/quantize.js'
 export type { JobSummary, Progress, QuantizeOptions, QuantizeReport } from './jobs/job.js'
+export { convert } from './jobs/convert.js'
+export {
+  planConversion,
+  type ConversionPlan,
+  type ConversionPlanOptions,
+  type ConversionSummary,
+  type ConvertedTensor,
+  type ConvertOptions,
+  type ConvertReport,
+  type MetadataEntry,
+  type OutputFile,
+  type SourceTensor,
+} from './jobs/conversion.js'
+export type { FormatName } from './jobs/ways.js'
 export { plan, type DTypeCensus, type Plan, type PlannedTensor, type PlanOptions } from './jobs/plan.js'
 export { inspect, type InspectedTensor, type Inspection } from './jobs/inspect.js'
 export { verify, type Verification } from './jobs/verify.js'

@@ -146,6 +146,8 @@ export interface FormatOf<M extends ModelOf<string>> {
   withQuantized(model: M, tensors: readonly TensorInfo[], isQuantized: boolean): M
   /** The metadata, as values. */
   metadata(model: M): Readonly<Record<string, unknown>>
+  /** By key the types of the metadata's values, where the format has types. */
+  metadataTypes?(model: M): Readonly<Record<string, string>>
   /** The same model with some of its metadata set, or removed where undefined; a model of its own also without changes. */
   withMetadata(model: M, changes: Readonly<Record<string, unknown>>): M
   /** Bytes of metadata, for estimates of memory. */

@@ -4,8 +4,17 @@ import type { Reason } from '../quant/policy.js'
 import type { Q4KOptions } from '../streams/quantization.js'
 import type { ReaderOptions } from '../streams/reader.js'
 import type { Mode, ModeOptions } from './mode.js'
+import type { FormatName } from './ways.js'
 
 export interface QuantizeOptions extends Q4KOptions, ReaderOptions, ModeOptions {
+  /** Format of the output. Default: the one that its name speaks of, else the input's. */
+  to?: FormatName | undefined
+  /** Name of the pre-tokenizer, for GGUF of a Hugging Face model. Default: found out by running the tokenizer. */
+  pre?: string | undefined
+  /** A folder with `config.json` and the tokenizer's files, for a model that comes without them. */
+  config?: string | URL | undefined
+  /** Bytes of an output's file at the most: a larger model becomes several. Default: one file. */
+  splitMaxBytes?: number | undefined
   /** Replace an existing output. Default false: an existing output is an error. */
   overwrite?: boolean | undefined
   /**
@@ -30,9 +39,9 @@ export interface Progress extends PhaseProgress {
   /**
    * What is being done. With `resume`, `checking` comes first: what an earlier run has left is read back. Mode `stream`
    * then has one phase, `quantizing`, in which reading and writing go along; mode `memory` has `reading`, `quantizing`
-   * and `writing`, one after the other.
+   * and `writing`, one after the other. `convert` has one, `converting`.
    */
-  readonly phase: 'checking' | 'reading' | 'quantizing' | 'writing'
+  readonly phase: 'checking' | 'reading' | 'quantizing' | 'writing' | 'converting'
 }
 
 export interface QuantizeReport extends JobSummary {
@@ -48,6 +57,9 @@ export interface QuantizeReport extends JobSummary {
 /** What a plan and a report both tell. */
 export interface JobSummary {
   readonly input: string
+  /** What the two are: a conversion on the way is part of the job. */
+  readonly inputFormat: FormatName
+  readonly outputFormat: FormatName
   /** Sizes of the files, the output's exact. */
   readonly inputBytes: number
   readonly outputBytes: number

@@ -1,7 +1,9 @@
 import { dirname } from 'node:path'
-import { statfs } from 'node:fs/promises'
 import { layoutBytes, type OpenedModel } from '../formats/format.js'
-import { formatOf } from '../formats/formats.js'
+import { FORMATS, formatOf } from '../formats/formats.js'
+import type { Model } from '../model/model.js'
+import { freeBytes } from './open-output.js'
+import { formatByName, wayTo, type FormatName } from './ways.js'
 import type { Decision, Reason } from '../quant/policy.js'
 import type { JobSummary, QuantizeOptions } from './job.js'
 import { AprError } from '../model/errors.js'
@@ -14,7 +16,7 @@ import { checkMode, estimateMemory, resolveMode, type ModeChoice } from './mode.
 import { refuseWarnings, warningsFor } from './warnings.js'
 import { isByteSource } from '../files/open-source.js'
 import type { ByteSource } from '../model/byte-source.js'
-import { followLink, outputPath } from '../files/output-place.js'
+import { findPlace, outputPath } from '../files/output-place.js'
 import { absolutePath, toPath } from '../files/path.js'
 import type { DType } from '../model/dtypes.js'
 import type { TensorInfo } from '../model/tensor.js'
@@ -69,30 +71,40 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
   let output: string | undefined
   const { input: found, options: checked } = await openToRead(input, options, PLAN_OPTIONS, (given) => {
     checkMode(given)
-    if (given.output !== undefined) output = outputPath(given.output)
+    if (given.output !== undefined) output = outputPath(given.output, true)
   })
   const opened = await openModel(found)
   try {
-    const folder = output === undefined ? beside : dirname(await followLink(output))
-    const planned = planJob(new Quantization(checked), opened, checked)
+    const { pre, config } = checked
+    const { format } = opened.model
+    const to = checked.to ?? formatByName(output ?? '') ?? format
+    const way = await wayTo(to, format, { outtype: 'auto', pre, config })
+    const converted = way ? way.derive(opened.model) : opened.model
+    const planned = planJob(new Quantization(checked), converted, opened, checked)
     if (checked.strict) refuseWarnings(planned.warnings, found.name)
-    return {
-      ...planned,
-      freeBytes: folder === undefined ? undefined : await freeBytes(folder),
-    }
+    const folder = output === undefined ? beside : await folderOf(output, to)
+    return { ...planned, freeBytes: folder === undefined ? undefined : await freeBytes(folder) }
   } finally {
     await found.close()
   }
 }
 
+/** The folder on whose disk an output would be. */
+export async function folderOf(output: string, format: FormatName): Promise<string> {
+  const place = await findPlace(output, FORMATS[format].nameInFolder)
+  return place.isNewFolder ? dirname(place.folder) : place.folder
+}
+
 /**
  * What is known of a job without looking at a disk.
+ * @param model what is quantized: the opened one, or what was made of it on the way
  * @throws AprError for tensors that the output's format cannot hold, and for a model without any
  */
 export function planJob(
   quantization: Quantization,
-  { model, input, size: inputBytes }: OpenedModel,
-  options: ModeChoice,
+  model: Model,
+  { model: source, input, size: inputBytes }: OpenedModel,
+  options: ModeChoice & { readonly splitMaxBytes: number | undefined },
 ): Omit<Plan, 'freeBytes'> {
   const quantized = quantization.of(model)
   const decisions = [...quantized.decisions.values()]
@@ -105,12 +117,15 @@ export function planJob(
     options: { fit, threads, select },
   } = quantization
   const format = formatOf(quantized.model)
-  const outputBytes = layoutBytes(format.layout(quantized.model, { name: '', isFolder: false }))
+  const layout = format.layout(quantized.model, { name: '', isFolder: false, maxFileBytes: options.splitMaxBytes })
+  const outputBytes = layoutBytes(layout)
   const mode = resolveMode(inputBytes, options)
   const elements = convertedElements(decisions)
   const selected = decisions.filter(({ reason }) => reason === 'selected').length
   return {
     input: input.name,
+    inputFormat: source.format,
+    outputFormat: format.name,
     inputBytes,
     outputBytes,
     ratio: inputBytes / outputBytes,
@@ -131,12 +146,6 @@ export function planJob(
     warnings: warningsFor(decisions, select),
     decisions: decisions.map(describe),
   }
-}
-
-/** Bytes that this user may still write on the disk that holds `folder`. */
-export async function freeBytes(folder: string): Promise<number> {
-  const { bavail, bsize } = await statfs(folder)
-  return bavail * bsize
 }
 
 function describe({ from, to, reason }: Decision): PlannedTensor {

@@ -1,35 +1,32 @@
-import { createHash } from 'node:crypto'
-import { dirname } from 'node:path'
 import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
-import { abortError, AprError } from '../model/errors.js'
-import { turn } from '../streams/event-loop.js'
-import type { Layout, OpenedModel } from '../formats/format.js'
-import { formatOf } from '../formats/formats.js'
-import { checkMode, peakMemoryBytes } from './mode.js'
-import type { Progress, QuantizeOptions, QuantizeReport } from './job.js'
-import { freeBytes, planJob, type Plan } from './plan.js'
-import { openToRead } from './input.js'
-import type { ByteSource } from '../model/byte-source.js'
-import type { Checked } from '../options/check.js'
-import { QUANTIZE_OPTIONS } from '../options/table.js'
-import { quantizeStage } from '../streams/q4k.js'
-import { Quantization } from '../streams/quantization.js'
-import { openModel } from '../streams/open-input.js'
-import { readOpened } from '../streams/reader.js'
-import { Output, partialBytes } from '../files/output.js'
-import type { PhaseProgress } from '../files/output-options.js'
-import { findPlace, outputPath, type OutputPlace } from '../files/output-place.js'
+import type { Output } from '../files/output.js'
+import { outputPath } from '../files/output-place.js'
 import { toPath, type FilePath } from '../files/path.js'
-import { tapRecords } from '../streams/stage.js'
-import type { TensorTransform } from '../streams/face.js'
-import { collect, writeWhole } from './write-in-memory.js'
-import { writeOpened } from '../streams/writer.js'
-import { observed } from './observe.js'
+import type { OpenedModel } from '../formats/format.js'
+import { formatOf } from '../formats/formats.js'
+import type { ByteSource } from '../model/byte-source.js'
+import { AprError } from '../model/errors.js'
 import type { Model } from '../model/model.js'
 import type { TensorRecord } from '../model/record.js'
-import { VERSION } from '../version.js'
+import type { Checked } from '../options/check.js'
+import { QUANTIZE_OPTIONS } from '../options/table.js'
+import { turn } from '../streams/event-loop.js'
+import { openModel } from '../streams/open-input.js'
+import { quantizeStage } from '../streams/q4k.js'
+import { Quantization } from '../streams/quantization.js'
+import { readOpened } from '../streams/reader.js'
+import { writeOpened } from '../streams/writer.js'
+import { openToRead } from './input.js'
+import type { QuantizeOptions, QuantizeReport } from './job.js'
+import { checkMode, peakMemoryBytes } from './mode.js'
+import { observed } from './observe.js'
+import { openOutput } from './open-output.js'
+import { planJob, type Plan } from './plan.js'
+import { progressStage, reporter } from './progress.js'
+import { run, taken } from './run.js'
 import { refuseWarnings } from './warnings.js'
+import { formatByName, wayTo, type JobStage } from './ways.js'
+import { collect, writeWhole } from './write-in-memory.js'
 
 type CheckedOptions = Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>
 
@@ -60,7 +57,7 @@ async function runJob(
   const { input: found, options: checked } = await openToRead(input, options, QUANTIZE_OPTIONS, (chosen) => {
     checkMode(chosen)
     const given = toPath('the output', output)
-    place = { given, absolute: outputPath(given) }
+    place = { given, absolute: outputPath(given, true) }
   })
 
   const opened = await openModel(found)
@@ -82,8 +79,33 @@ async function runJob(
     }
   }
 
-  const { input: name, inputBytes, outputBytes, ratio, tensors, quantized, kept, reasons, mode, warnings } = planned
-  const summary = { inputBytes, outputBytes, ratio, tensors, quantized, kept, reasons, mode, warnings }
+  const {
+    input: name,
+    inputFormat,
+    outputFormat,
+    inputBytes,
+    outputBytes,
+    ratio,
+    tensors,
+    quantized,
+    kept,
+    reasons,
+    mode,
+    warnings,
+  } = planned
+  const summary = {
+    inputFormat,
+    outputFormat,
+    inputBytes,
+    outputBytes,
+    ratio,
+    tensors,
+    quantized,
+    kept,
+    reasons,
+    mode,
+    warnings,
+  }
   return {
     input: name,
     output: place.given,
@@ -101,7 +123,11 @@ interface Job {
   /** The locked output, with what is there of it already. */
   readonly target: Output
   readonly options: CheckedOptions
+  /** Undefined where input and output have one format. */
+  readonly way: JobStage | undefined
   readonly quantization: Quantization
+  /** The model of the output. */
+  readonly derived: Model
   readonly planned: Planned
 }
 
@@ -111,127 +137,60 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   const { input, model } = opened
   // For a model of many tensors each of these takes milliseconds: the event loop turns in between.
   await turn()
+  const { fit, pre, config, splitMaxBytes } = options
+  const to = options.to ?? formatByName(output.given) ?? model.format
+  const way = await wayTo(to, model.format, { outtype: 'auto', pre, config })
+  const converted = way ? way.derive(model) : model
   const quantization = new Quantization(options)
-  const derived = quantization.derive(model)
+  const derived = quantization.derive(converted)
   await turn()
-  const planned = planJob(quantization, opened, options)
+  const planned = planJob(quantization, converted, opened, options)
   await turn()
   if (options.strict) refuseWarnings(planned.warnings, input.name)
-  const format = formatOf(derived)
-  const place = await findPlace(output.absolute, format.nameInFolder)
-  const { files } = format.layout(derived, place)
-  if (options.spaceCheck) await checkSpace(place, files, planned.outputBytes, output.given)
-  const { overwrite, resume, signal, onProgress } = options
-  const onCheck = onProgress && ((done: PhaseProgress) => onProgress({ phase: 'checking', ...done }))
-  const { origin } = model
-  const job = planned.mode === 'stream' ? jobName(opened.version, derived, options) : undefined
-  const isPart = format.isPart?.bind(format, place.name)
-  const target = await Output.create(place, files, { overwrite, resume, job, signal, onCheck, origin, isPart })
-  return { opened, target, options, quantization, planned }
-}
-
-/** Names all that decides the output's bytes; undefined where the input cannot be told to be unchanged. */
-function jobName(version: string | undefined, model: Model, { fit }: CheckedOptions): string | undefined {
-  if (version === undefined) return undefined
-  return createHash('sha256')
-    .update(JSON.stringify([VERSION, version, fit]))
-    .update(formatOf(model).layout(model, { name: '', isFolder: false }).files[0].head())
-    .digest('hex')
+  const isNamed = planned.mode === 'stream' && opened.version !== undefined
+  const job = isNamed ? [opened.version, to, fit, splitMaxBytes] : undefined
+  const target = await openOutput(output, derived, job, options)
+  return { opened, target, options, way, quantization, derived, planned }
 }
 
 /** In constant memory, whatever the size of the model. */
-async function quantizeStreaming({ opened, target, options, quantization, planned }: Job): Promise<void> {
+async function quantizeStreaming({ opened, target, options, way, quantization, derived, planned }: Job): Promise<void> {
   const { resumed } = target
   // The writer learns the model from a record: one at least has to come.
   const [first] = planned.decisions
   if (first && resumed.size === planned.tensors) target.forget(first.name)
   const { onProgress, signal } = options
+  const isThere = ({ name }: { name: string }): boolean => resumed.has(name)
   await run(
     [
       readOpened(opened, options),
       // Only the stages that have something to do: each holds a record or two.
-      ...progressStage('quantizing', planned, onProgress),
+      ...progressStage('quantizing', opened.model.tensors, onProgress),
       // Every byte of the input is read and checked, also of tensors that are done.
-      quantizeStage(quantization, ({ name }) => resumed.has(name)),
-      writeOpened(formatOf(quantization.derive(opened.model)), target, options),
+      ...(way ? [way.stream(isThere)] : []),
+      quantizeStage(quantization, isThere),
+      writeOpened(formatOf(derived), target, options),
     ],
     signal,
   )
 }
 
 /** All in memory: everything is read, then everything is quantized, then the file is written from front to back. */
-async function quantizeInMemory({ opened, target, options, quantization, planned }: Job): Promise<void> {
+async function quantizeInMemory({ opened, target, options, way, quantization, derived }: Job): Promise<void> {
   const { onProgress, signal } = options
+  const { tensors } = opened.model
   try {
     const source: TensorRecord[] = []
-    await run([readOpened(opened, options), ...progressStage('reading', planned, onProgress), collect(source)], signal)
-    const progress = progressStage('quantizing', planned, onProgress)
+    await run([readOpened(opened, options), ...progressStage('reading', tensors, onProgress), collect(source)], signal)
+    const progress = progressStage('quantizing', tensors, onProgress)
+    const conversion = way ? [way.stream(() => false)] : []
     const quantized: TensorRecord[] = []
-    await run([Readable.from(taken(source)), ...progress, quantizeStage(quantization), collect(quantized)], signal)
-    await writeWhole(target, quantized, signal, onProgress && reporter('writing', planned, onProgress))
+    await run(
+      [Readable.from(taken(source)), ...progress, ...conversion, quantizeStage(quantization), collect(quantized)],
+      signal,
+    )
+    await writeWhole(target, quantized, signal, onProgress && reporter('writing', derived.tensors, onProgress))
   } finally {
     await target.discard()
-  }
-}
-
-/** The records one after the other, each let go of when the next is asked for. */
-function* taken(records: TensorRecord[]): Generator<TensorRecord> {
-  records.reverse()
-  for (let record = records.pop(); record !== undefined; record = records.pop()) yield record
-}
-
-/** Runs a pipeline to its end and waits until every stage is closed, also when one failed. */
-async function run(
-  stages: readonly { once(event: 'close', listener: () => void): unknown }[],
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const closed = stages.map((stage) => new Promise<void>((done) => stage.once('close', done)))
-  try {
-    await pipeline(stages as unknown as NodeJS.ReadWriteStream[], { ...(signal && { signal }) })
-  } catch (error) {
-    // Not every version of Node adds the reason.
-    throw signal?.aborted === true && (error as Error).name === 'AbortError' ? abortError(signal) : error
-  } finally {
-    await Promise.all(closed)
-  }
-}
-
-/** @throws AprError `APR_NO_SPACE` with both numbers */
-async function checkSpace(place: OutputPlace, files: Layout['files'], needed: number, file: string): Promise<void> {
-  // A link may lead to another disk; a folder that is still to be made will be on that of the one it is in.
-  const folder = place.isNewFolder ? dirname(place.folder) : place.folder
-  const free = (await freeBytes(folder)) + (await partialBytes(place, files))
-  if (free < needed) {
-    const what = `expected ${needed} bytes free on the output's disk, found ${free}; \`spaceCheck: false\` starts all the same`
-    throw new AprError('APR_NO_SPACE', what, { file })
-  }
-}
-
-/** The stage that reports, where somebody wants to know. */
-function progressStage(
-  phase: Progress['phase'],
-  planned: Planned,
-  onProgress: QuantizeOptions['onProgress'],
-): TensorTransform[] {
-  return onProgress ? [tapRecords(reporter(phase, planned, onProgress))] : []
-}
-
-/** Counts the records of a phase, which come tensor after tensor and each once, and reports them. */
-function reporter(
-  phase: Progress['phase'],
-  { tensors: totalTensors, decisions }: Planned,
-  onProgress: (progress: Progress) => void,
-): (record: TensorRecord) => void {
-  const isAfter = phase === 'writing'
-  const totalBytes = decisions.reduce(
-    (sum, { inputBytes, outputBytes }) => sum + (isAfter ? outputBytes : inputBytes),
-    0,
-  )
-  let bytes = 0
-  let tensors = 0
-  return ({ name, offset, data, size }) => {
-    bytes += data.length
-    if (offset + data.length === size) tensors++
-    onProgress({ phase, bytes, totalBytes, tensors, totalTensors, tensor: name })
   }
 }

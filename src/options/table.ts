@@ -106,6 +106,19 @@ export const QUANTIZE_OPTIONS = {
   kept: Q4K_OPTIONS.kept,
   threads: Q4K_OPTIONS.threads,
   recordBytes: READER_OPTIONS.recordBytes,
+  to: {
+    kind: oneOf('apr', 'gguf', 'safetensors'),
+    derived: "the one that the output's name speaks of, else the input's",
+    meaning: 'format of the output; where it is another than that of the input, the model is converted on the way',
+  },
+  pre: TO_GGUF_OPTIONS.pre,
+  config: TO_GGUF_OPTIONS.config,
+  splitMaxBytes: {
+    kind: wholeNumber('bytes'),
+    derived: 'one file',
+    meaning:
+      "bytes of an output's file at the most, as far as a tensor's own size allows: a larger model becomes several",
+  },
   overwrite: WRITER_OPTIONS.overwrite,
   mode: {
     kind: oneOf('auto', 'stream', 'memory'),
@@ -145,6 +158,38 @@ export const QUANTIZE_OPTIONS = {
       'called once a record in each phase; what it throws ends the job; a promise is refused, because nothing would await it',
   },
   signal: READ_OPTIONS.signal,
+} as const satisfies Record<string, OptionRow>
+
+export const CONVERT_OPTIONS = {
+  to: {
+    kind: QUANTIZE_OPTIONS.to.kind,
+    derived: "the one that the output's name speaks of",
+    meaning: 'format of the output',
+  },
+  outtype: TO_GGUF_OPTIONS.outtype,
+  pre: TO_GGUF_OPTIONS.pre,
+  config: TO_GGUF_OPTIONS.config,
+  splitMaxBytes: QUANTIZE_OPTIONS.splitMaxBytes,
+  recordBytes: READER_OPTIONS.recordBytes,
+  highWaterMark: {
+    kind: wholeNumber('bytes'),
+    derived: 'that of each stage',
+    meaning: 'for reader and writer each: read ahead, being written',
+  },
+  overwrite: WRITER_OPTIONS.overwrite,
+  resume: QUANTIZE_OPTIONS.resume,
+  spaceCheck: QUANTIZE_OPTIONS.spaceCheck,
+  onProgress: QUANTIZE_OPTIONS.onProgress,
+  signal: READ_OPTIONS.signal,
+} as const satisfies Record<string, OptionRow>
+
+export const CONVERSION_PLAN_OPTIONS = {
+  ...CONVERT_OPTIONS,
+  output: {
+    kind: PATH,
+    derived: 'beside the input',
+    meaning: 'where the output would go: its name tells the format, its disk the free space',
+  },
 } as const satisfies Record<string, OptionRow>
 
 export const PLAN_OPTIONS = {

@@ -97,3 +97,19 @@ export function mapMetadata(
     needs: (ranges) => [...ranges],
   })
 }
+
+/**
+ * A stage that leaves the model as it is.
+ * @param isThere says of a tensor that it is written already: its records go no further
+ */
+export function passStage(isThere: (tensor: TensorInfo) => boolean = () => false): RecordStage {
+  return {
+    derive: (model) => model,
+    convert(record, model) {
+      if (!isThere(record)) return { ...record, model }
+      release(record.data)
+      return undefined
+    },
+    needs: (ranges) => [...ranges],
+  }
+}

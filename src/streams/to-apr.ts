@@ -1,7 +1,9 @@
 /** The stage that makes APR of a model of another format. */
 import { aprModelOf } from '../convert/apr/to-apr.js'
 import type { TensorTransform } from './face.js'
-import { toTransform } from './stage.js'
+import { toTransform, type RecordStage } from './stage.js'
+import { passStage } from './tensor-stages.js'
+import type { TensorInfo } from '../model/tensor.js'
 
 /**
  * Makes APR of a model of another format. Tensors keep their names, dtypes and bytes; what else the source holds goes
@@ -11,9 +13,13 @@ import { toTransform } from './stage.js'
  *   `APR_BAD_METADATA` for a folder's files that cannot be read
  */
 export function toApr(): TensorTransform {
-  return toTransform({
-    derive: aprModelOf,
-    convert: (record, model) => ({ ...record, model }),
-    needs: (ranges) => [...ranges],
-  })
+  return toTransform(aprStage())
+}
+
+/**
+ * `toApr` without its stream.
+ * @param isThere says of a tensor that it is written already: its records go no further
+ */
+export function aprStage(isThere?: (tensor: TensorInfo) => boolean): RecordStage {
+  return { ...passStage(isThere), derive: aprModelOf }
 }

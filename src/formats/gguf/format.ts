@@ -1,5 +1,6 @@
 /** The GGUF format, as the engines and the stages see it. */
 import type { FormatOf } from '../format.js'
+import { typeName } from './kv.js'
 import { checkTensor, isPossibleSize } from './tensor.js'
 import { layoutModel } from './layout.js'
 import { changeKvs, metadataOf, quantizedKvs } from './metadata.js'
@@ -21,6 +22,7 @@ export const gguf: FormatOf<GgufModel> = {
     const kvs = isQuantized ? Object.freeze(quantizedKvs(model.kvs)) : model.kvs
     return Object.freeze({ ...model, tensors, kvs })
   },
+  metadataTypes: ({ kvs }) => Object.fromEntries(kvs.map((pair) => [pair.key, typeName(pair)])),
   metadata: ({ kvs }) => metadataOf(kvs),
   withMetadata: (model, changes) => Object.freeze({ ...model, kvs: Object.freeze(changeKvs(model.kvs, changes)) }),
   metadataBytes: ({ kvs }) => kvs.reduce((sum, { key, data }) => sum + key.length + data.length, 0),

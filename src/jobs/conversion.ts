@@ -1,0 +1,204 @@
+/** What a conversion is: its options, its plan, its report. */
+import { dirname } from 'node:path'
+import { outputPath } from '../files/output-place.js'
+import { absolutePath, toPath } from '../files/path.js'
+import { isByteSource } from '../files/open-source.js'
+import { layoutBytes, type OpenedModel } from '../formats/format.js'
+import { formatOf, FORMATS } from '../formats/formats.js'
+import type { ByteSource } from '../model/byte-source.js'
+import type { DType } from '../model/dtypes.js'
+import { AprError } from '../model/errors.js'
+import type { Model } from '../model/model.js'
+import type { Checked } from '../options/check.js'
+import { CONVERSION_PLAN_OPTIONS, type CONVERT_OPTIONS } from '../options/table.js'
+import type { ReaderOptions } from '../streams/reader.js'
+import { openModel } from '../streams/open-input.js'
+import type { ToGgufOptions } from '../streams/to-gguf.js'
+import { openToRead } from './input.js'
+import type { Progress } from './job.js'
+import { freeBytes } from './open-output.js'
+import { folderOf } from './plan.js'
+import { formatByName, PASS, wayTo, type FormatName, type JobStage } from './ways.js'
+
+export interface ConvertOptions extends ToGgufOptions, ReaderOptions {
+  /** Format of the output. Default: the one that its name speaks of. */
+  to?: FormatName | undefined
+  /** Bytes of an output's file at the most: a larger model becomes several. Default: one file. */
+  splitMaxBytes?: number | undefined
+  /** Replace an existing output. Default false: an existing output is an error. */
+  overwrite?: boolean | undefined
+  /** Go on from what an earlier run of the same job has left; keep it when this run fails. Default false. */
+  resume?: boolean | undefined
+  /** Refuse to start where the disk has less room than the output takes. Default true. */
+  spaceCheck?: boolean | undefined
+  /** Called as the job goes on, once a record. What it throws ends the job. */
+  onProgress?: ((progress: Progress) => void) | undefined
+  /** Ends the job; the promise rejects with the signal's reason as cause. */
+  signal?: AbortSignal | undefined
+}
+
+export interface ConversionPlanOptions extends ConvertOptions {
+  /** Where the output would go: its name tells the format, its disk the free space. */
+  output?: string | URL | undefined
+}
+
+/** A file of an output. */
+export interface OutputFile {
+  readonly name: string
+  /** Exactly. */
+  readonly bytes: number
+}
+
+/** What a tensor of the output is made of. */
+export interface ConvertedTensor {
+  readonly name: string
+  readonly dtype: DType
+  readonly shape: readonly number[]
+  /** Without padding. */
+  readonly bytes: number
+  /** Tensors of the input, whole or in part: none for one that is made, many for stacked experts. */
+  readonly sources: readonly SourceTensor[]
+}
+
+export interface SourceTensor {
+  readonly name: string
+  readonly dtype: DType
+  readonly bytes: number
+}
+
+/** A value of the output's metadata. */
+export interface MetadataEntry {
+  readonly key: string
+  /** The type that the format gives it; undefined where it gives none. */
+  readonly type: string | undefined
+  readonly value: unknown
+}
+
+/** What a plan and a report both tell. */
+export interface ConversionSummary {
+  readonly input: string
+  readonly inputFormat: FormatName
+  readonly outputFormat: FormatName
+  /** Sizes of all files, the output's exact. */
+  readonly inputBytes: number
+  readonly outputBytes: number
+  /** The output's files; the first is the one by which the others are found. */
+  readonly files: readonly OutputFile[]
+  /** Number of the output's tensors. */
+  readonly tensors: number
+  /** Names of tensors of the input that nothing is made of. */
+  readonly dropped: readonly string[]
+}
+
+export interface ConversionPlan extends ConversionSummary {
+  /** Free on the output's disk, for this user; undefined where the input is no local file and no output is given. */
+  readonly freeBytes: number | undefined
+  /** Every tensor of the output, in its order. */
+  readonly decisions: readonly ConvertedTensor[]
+  /** Every value that will be written, in its order. */
+  readonly metadata: readonly MetadataEntry[]
+}
+
+export interface ConvertReport extends ConversionSummary {
+  readonly output: string
+  /** With `resume`: tensors that an earlier run had written, and why there are none where something was left of one. */
+  readonly resumedTensors: number
+  readonly restartReason: string | undefined
+  readonly seconds: number
+  /** Peak resident memory of the whole process so far. */
+  readonly peakMemoryBytes: number
+}
+
+/** A conversion, checked as far as it can be without reading a tensor. */
+export interface Conversion {
+  readonly stage: JobStage
+  /** The model of the output. */
+  readonly model: Model
+  readonly summary: ConversionSummary
+}
+
+/**
+ * Says what `convert` would do, from what stands before the tensors alone.
+ *
+ * @param input a path of a file or folder, a `file:` URL, or a ByteSource, which is closed at the end
+ * @throws AprError as `convert`, for all that can be found without reading a tensor
+ */
+export async function planConversion(
+  input: string | URL | ByteSource,
+  options: ConversionPlanOptions = {},
+): Promise<ConversionPlan> {
+  const beside = isByteSource(input) ? undefined : dirname(absolutePath(toPath('the input', input)))
+  let output: string | undefined
+  const { input: found, options: checked } = await openToRead(input, options, CONVERSION_PLAN_OPTIONS, (given) => {
+    if (given.output !== undefined) output = outputPath(given.output, true)
+  })
+  const opened = await openModel(found)
+  try {
+    const { model, stage, summary } = await planOf(opened, output ?? '', checked)
+    const folder = output === undefined ? beside : await folderOf(output, summary.outputFormat)
+    return {
+      ...summary,
+      freeBytes: folder === undefined ? undefined : await freeBytes(folder),
+      decisions: decisionsOf(opened.model, model, stage),
+      metadata: metadataOf(model),
+    }
+  } finally {
+    await found.close()
+  }
+}
+
+/**
+ * What becomes of an opened model.
+ * @param output the path, of which the name tells the format where `to` does not
+ */
+export async function planOf(
+  { model: source, input, size: inputBytes }: OpenedModel,
+  output: string,
+  options: Pick<Checked<ConvertOptions, typeof CONVERT_OPTIONS>, 'to' | 'outtype' | 'pre' | 'config' | 'splitMaxBytes'>,
+): Promise<Conversion> {
+  const to = options.to ?? formatByName(output)
+  if (to === undefined) {
+    const endings = Object.values(FORMATS).map(({ extension }) => extension)
+    const what = `expected an output that ends with ${endings.join(', ')} or a slash, or \`to\` to say its format, found neither`
+    throw new AprError('APR_BAD_OPTION', what, { ...(output !== '' && { file: output }) })
+  }
+  const { format: from } = source
+  const way = await wayTo(to, from, options)
+  const stage = way ?? PASS
+  const model = stage.derive(source)
+  const place = { name: baseName(output) || `model${FORMATS[to].extension}`, isFolder: /[/\\]$/.test(output) }
+  const name = place.isFolder ? (FORMATS[to].nameInFolder ?? place.name) : place.name
+  const layout = formatOf(model).layout(model, { ...place, name, maxFileBytes: options.splitMaxBytes })
+  const sources = stage.sources?.(source)
+  const used = new Set(sources ? [...sources.values()].flat() : model.tensors.map((tensor) => tensor.name))
+  const summary: ConversionSummary = {
+    ...{ input: input.name, inputFormat: from, outputFormat: to, inputBytes, outputBytes: layoutBytes(layout) },
+    files: layout.files.map((file) => ({ name: file.name, bytes: file.fileSize })),
+    tensors: model.tensors.length,
+    dropped: source.tensors.filter((tensor) => !used.has(tensor.name)).map((tensor) => tensor.name),
+  }
+  return { stage, model, summary }
+}
+
+function baseName(path: string): string {
+  return path.split(/[/\\]/).at(-1) ?? ''
+}
+
+function decisionsOf(source: Model, model: Model, stage: JobStage): ConvertedTensor[] {
+  const byName = new Map(source.tensors.map((tensor) => [tensor.name, tensor]))
+  const sourcesOf = stage.sources?.(source)
+  return model.tensors.map((tensor) => {
+    const { name, dtype, shape, size } = tensor
+    const sources = (sourcesOf?.get(name) ?? [name]).flatMap((from) => {
+      const found = byName.get(from)
+      return found ? [{ name: found.name, dtype: found.dtype, bytes: found.size }] : []
+    })
+    return { name, dtype, shape, bytes: size, sources }
+  })
+}
+
+function metadataOf(model: Model): MetadataEntry[] {
+  const format = formatOf(model)
+  const types = format.metadataTypes?.(model) ?? {}
+  return Object.entries(format.metadata(model)).map(([key, value]) => ({ key, type: types[key], value }))
+}

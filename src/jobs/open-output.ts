@@ -1,0 +1,74 @@
+/** Takes the output of a job, once all was checked that can be without reading a tensor. */
+import { createHash } from 'node:crypto'
+import { dirname } from 'node:path'
+import { statfs } from 'node:fs/promises'
+import { Output, partialBytes } from '../files/output.js'
+import { findPlace, type OutputPlace } from '../files/output-place.js'
+import type { PhaseProgress } from '../files/output-options.js'
+import type { FilePath } from '../files/path.js'
+import { layoutBytes, type Layout } from '../formats/format.js'
+import { formatOf } from '../formats/formats.js'
+import { AprError } from '../model/errors.js'
+import type { Model } from '../model/model.js'
+import { VERSION } from '../version.js'
+import type { Progress } from './job.js'
+
+/** What an output is asked for, checked. */
+export interface JobOutput {
+  readonly overwrite: boolean
+  readonly resume: boolean
+  readonly spaceCheck: boolean
+  readonly splitMaxBytes: number | undefined
+  readonly signal: AbortSignal | undefined
+  readonly onProgress: ((progress: Progress) => void) | undefined
+}
+
+/**
+ * Locks the output of a model.
+ * @param job names all that decides its bytes beside the model; undefined where it cannot be gone on with
+ * @throws AprError `APR_NO_SPACE`, and those of the output
+ */
+export async function openOutput(
+  { given, absolute }: FilePath,
+  model: Model,
+  job: readonly unknown[] | undefined,
+  options: JobOutput,
+): Promise<Output> {
+  const format = formatOf(model)
+  const place = await findPlace(absolute, format.nameInFolder, options.splitMaxBytes)
+  const layout = format.layout(model, place)
+  if (options.spaceCheck) await checkSpace(place, layout, given)
+  const { overwrite, resume, signal, onProgress } = options
+  const onCheck = onProgress && ((done: PhaseProgress) => onProgress({ phase: 'checking', ...done }))
+  return await Output.create(place, layout.files, {
+    ...{ overwrite, resume, signal, onCheck },
+    job: job && jobName(layout, job),
+    origin: model.origin,
+    isPart: format.isPart?.bind(format, place.name),
+  })
+}
+
+/** Heads say names, dtypes, shapes and metadata: with what is given all that decides the bytes. */
+function jobName({ files }: Layout, job: readonly unknown[]): string {
+  const hash = createHash('sha256').update(JSON.stringify([VERSION, ...job]))
+  for (const file of files) hash.update(file.head())
+  return hash.digest('hex')
+}
+
+/** @throws AprError `APR_NO_SPACE` with both numbers */
+async function checkSpace(place: OutputPlace, layout: Layout, file: string): Promise<void> {
+  const needed = layoutBytes(layout)
+  // A link may lead to another disk; a folder that is still to be made will be on that of the one it is in.
+  const folder = place.isNewFolder ? dirname(place.folder) : place.folder
+  const free = (await freeBytes(folder)) + (await partialBytes(place, layout.files))
+  if (free < needed) {
+    const what = `expected ${needed} bytes free on the output's disk, found ${free}; \`spaceCheck: false\` starts all the same`
+    throw new AprError('APR_NO_SPACE', what, { file })
+  }
+}
+
+/** Bytes that this user may still write on the disk that holds `folder`. */
+export async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder)
+  return bavail * bsize
+}

@@ -1,0 +1,81 @@
+/** From which format to which there is a way, and the stage that goes it. */
+import type { Piece } from '../convert/tensor-plan.js'
+import { FORMATS } from '../formats/formats.js'
+import { AprError } from '../model/errors.js'
+import type { Model } from '../model/model.js'
+import type { TensorInfo } from '../model/tensor.js'
+import { aprStage } from '../streams/to-apr.js'
+import { ggufConversion, ggufStage, type CheckedToGgufOptions } from '../streams/to-gguf.js'
+import { passStage } from '../streams/tensor-stages.js'
+import { toTransform, type RecordStage, type StageShape } from '../streams/stage.js'
+import type { TensorTransform } from '../streams/face.js'
+
+export type FormatName = Model['format']
+
+export const FORMAT_NAMES = Object.keys(FORMATS) as FormatName[]
+
+/** A stage of a job: what it makes of a model, and its stream. */
+export interface JobStage extends StageShape {
+  /** @param isThere says of a tensor of its output that it is written already: its records are not made */
+  stream(isThere: (tensor: TensorInfo) => boolean): TensorTransform
+  /** Names of the input's tensors that each of the output's is made of, by its name; undefined: those of the same name. */
+  sources?(model: Model): ReadonlyMap<string, readonly string[]> | undefined
+}
+
+/** A way to a format: from which others, and the stage. */
+interface Way {
+  readonly from: readonly FormatName[]
+  readonly stage: (options: CheckedToGgufOptions) => JobStage | Promise<JobStage>
+}
+
+const WAYS: Readonly<Record<FormatName, Way>> = {
+  apr: { from: ['safetensors', 'gguf'], stage: () => jobStage(aprStage) },
+  gguf: {
+    from: ['safetensors', 'apr'],
+    async stage(options) {
+      const conversion = await ggufConversion(options)
+      return Object.assign(conversion, {
+        stream: (isThere: (tensor: TensorInfo) => boolean) => ggufStage(() => conversion, isThere),
+        sources(model: Model) {
+          const { targets } = conversion.of(model)
+          return targets && new Map(targets.map(({ tensor, pieces }) => [tensor.name, namesOf(pieces)]))
+        },
+      })
+    },
+  },
+  safetensors: { from: [], stage: () => jobStage(passStage) },
+}
+
+function namesOf(pieces: readonly Piece[]): string[] {
+  return [...new Set(pieces.map(({ source }) => source))]
+}
+
+function jobStage(stageOf: (isThere: (tensor: TensorInfo) => boolean) => RecordStage): JobStage {
+  return { ...stageOf(() => false), stream: (isThere) => toTransform(stageOf(isThere)) }
+}
+
+/** What passes a model as it is. */
+export const PASS: JobStage = jobStage(passStage)
+
+/**
+ * The stage that leads from a format to another; undefined where they are the same.
+ * @throws AprError `APR_UNSUPPORTED` where there is no way
+ */
+export async function wayTo(
+  to: FormatName,
+  from: FormatName,
+  options: CheckedToGgufOptions,
+): Promise<JobStage | undefined> {
+  if (from === to) return undefined
+  const way = WAYS[to]
+  if (way.from.includes(from)) return await way.stage(options)
+  const others = way.from.length === 0 ? 'only from safetensors' : `from ${way.from.join(' and ')}`
+  throw new AprError('APR_UNSUPPORTED', `expected a model that ${to} can be made of, ${others}, found one of ${from}`)
+}
+
+/** The format that an output's name speaks of. */
+export function formatByName(path: string): FormatName | undefined {
+  const found = FORMAT_NAMES.find((name) => path.endsWith(FORMATS[name].extension))
+  if (found !== undefined) return found
+  return /[/\\]$/.test(path) ? FORMAT_NAMES.find((name) => FORMATS[name].nameInFolder !== undefined) : undefined
+}

@@ -34,14 +34,7 @@ export async function openShards(input: ModelInput): Promise<Shard[]> {
   const names = (await input.list()).filter((name) => name.startsWith('model') && name.endsWith('.safetensors'))
   if (names.length === 0) throw await nothingFound(input)
   const shards = await openAll(input, names)
-  const holders = new Map<string, string>()
-  for (const { name, header } of shards) {
-    for (const { tensor } of header.tensors) {
-      const other = holders.get(tensor.name)
-      if (other !== undefined) throw twice(tensor.name, other, name)
-      holders.set(tensor.name, name)
-    }
-  }
+  holdersOf(shards)
   return shards
 }
 
@@ -99,18 +92,13 @@ async function openIndexed(input: ModelInput, index: { name: string; source: Byt
   const map = await readIndex(index.source)
   const shards = await openAll(input, [...new Set(map.values())], index.name)
   const place = { file: index.source.name }
-  const holders = new Map<string, string>()
-  for (const { name, header } of shards) {
-    for (const { tensor } of header.tensors) {
-      const other = holders.get(tensor.name)
-      if (other !== undefined) throw twice(tensor.name, other, name)
-      holders.set(tensor.name, name)
-      const indexed = map.get(tensor.name)
-      if (indexed === name) continue
-      const where = indexed === undefined ? 'no such tensor in the index' : `${printable(indexed)} in the index`
-      const what = `expected an index that agrees with its shards, found a tensor in ${printable(name)}, and ${where}`
-      throw new AprError('APR_BAD_INDEX', what, { ...place, tensor: tensor.name })
-    }
+  const holders = holdersOf(shards)
+  for (const [tensor, name] of holders) {
+    const indexed = map.get(tensor)
+    if (indexed === name) continue
+    const where = indexed === undefined ? 'no such tensor in the index' : `${printable(indexed)} in the index`
+    const what = `expected an index that agrees with its shards, found a tensor in ${printable(name)}, and ${where}`
+    throw new AprError('APR_BAD_INDEX', what, { ...place, tensor })
   }
   for (const [tensor, name] of map) {
     if (holders.has(tensor)) continue
@@ -141,7 +129,22 @@ async function openShard(source: ByteSource, name: string): Promise<Shard> {
   }
 }
 
-function twice(tensor: string, one: string, other: string): AprError {
-  const error = nameTwice(tensor)
-  return new AprError('APR_BAD_INDEX', `${error.what}: in ${printable(one)} and ${printable(other)}`, { tensor })
+/**
+ * In which shard each tensor is.
+ * @throws AprError `APR_BAD_INDEX` for one that is in two
+ */
+function holdersOf(shards: readonly Shard[]): ReadonlyMap<string, string> {
+  const holders = new Map<string, string>()
+  for (const { name, header } of shards) {
+    for (const { tensor } of header.tensors) {
+      const other = holders.get(tensor.name)
+      if (other !== undefined) {
+        const { what } = nameTwice(tensor.name)
+        const where = `in ${printable(other)} and ${printable(name)}`
+        throw new AprError('APR_BAD_INDEX', `${what}: ${where}`, { tensor: tensor.name })
+      }
+      holders.set(tensor.name, name)
+    }
+  }
+  return holders
 }

@@ -8,8 +8,15 @@ import type { Output } from './output.js'
 const SMALL_BYTES = 64 * 1024
 /** Bytes that are gathered before they are written. */
 const GATHERED_BYTES = 256 * 1024
-/** Zeros that may stand between two gathered pieces: padding. */
-const MAX_GAP_BYTES = 64
+
+/** Where bytes go. */
+export interface WritePlace {
+  readonly file: number
+  /** In bytes. */
+  readonly position: number
+  /** Bytes behind them that no tensor has, and that may be written as zeros. */
+  readonly padding: number
+}
 
 export class WriteWindow {
   readonly #output: Output
@@ -21,6 +28,7 @@ export class WriteWindow {
   #gatheredFile = 0
   #gatheredStart = 0
   #gatheredBytes = 0
+  #gatheredPadding = 0
   #gatheredCallbacks: (() => void)[] = []
 
   constructor(output: Output, highWaterMark: number) {
@@ -29,25 +37,19 @@ export class WriteWindow {
   }
 
   /**
-   * Takes bytes for a position of a file; resolves when the next may come, which is before they are written.
+   * Takes bytes for a place; resolves when the next may come, which is before they are written.
    * @param released called when their memory is no longer needed
    * @param written called when they are written
    * @throws the error of an earlier write
    */
-  async write(
-    bytes: Uint8Array,
-    file: number,
-    position: number,
-    released: () => void,
-    written: () => void,
-  ): Promise<void> {
+  async write(bytes: Uint8Array, place: WritePlace, released: () => void, written: () => void): Promise<void> {
     this.#check()
     if (bytes.length <= SMALL_BYTES) {
-      this.#gather(bytes, file, position)
+      this.#gather(bytes, place)
       this.#gatheredCallbacks.push(written)
       released()
     } else {
-      this.#start(bytes, file, position, [released, written])
+      this.#start(bytes, place.file, place.position, [released, written])
     }
     while (this.#pendingBytes > this.#highWaterMark) {
       await Promise.race(this.#pending)
@@ -67,10 +69,12 @@ export class WriteWindow {
     await Promise.all(this.#pending)
   }
 
-  #gather(bytes: Uint8Array, file: number, position: number): void {
+  #gather(bytes: Uint8Array, { file, position, padding }: WritePlace): void {
     const gap = position - this.#gatheredStart - this.#gatheredBytes
     const end = this.#gatheredBytes + gap + bytes.length
-    if (file !== this.#gatheredFile || gap < 0 || gap >= MAX_GAP_BYTES || end > this.#gathered.length) {
+    // Zeros are written only where nothing else stands: in a gap there may be a tensor that has come already.
+    const isBehind = gap === 0 || gap === this.#gatheredPadding
+    if (file !== this.#gatheredFile || !isBehind || end > this.#gathered.length) {
       this.#writeGathered()
       this.#gathered = new Uint8Array(GATHERED_BYTES)
       this.#gatheredFile = file
@@ -78,6 +82,7 @@ export class WriteWindow {
     }
     this.#gathered.set(bytes, position - this.#gatheredStart)
     this.#gatheredBytes = position - this.#gatheredStart + bytes.length
+    this.#gatheredPadding = padding
   }
 
   #writeGathered(): void {

@@ -42,6 +42,8 @@ interface Arrival {
   /** Where its data stands in the partial files. */
   readonly file: number
   readonly position: number
+  /** Bytes behind it that no tensor has. */
+  readonly padding: number
   readonly bytes: ArrivedBytes
   /** Bytes that are in the file. */
   written: number
@@ -141,13 +143,15 @@ class ModelWriter extends Writable {
     this.#model = record.model
     if (record.offset === 0) this.#arrived.add(record, record.model.tensors)
     const arrival = this.#arrivals.get(record.name) ?? this.#begin(record)
-    const { tensor, file, position, bytes } = arrival
+    const { tensor, file, bytes } = arrival
     checkSameTensor(record, tensor)
     bytes.add(record)
     const data = takeOver(record)
     const { length } = data
     const free = (): void => release(data)
-    await window.write(data, file, position + record.offset, free, () => this.#written(arrival, length))
+    const isEnd = record.offset + length === tensor.size
+    const place = { file, position: arrival.position + record.offset, padding: isEnd ? arrival.padding : 0 }
+    await window.write(data, place, free, () => this.#written(arrival, length))
   }
 
   /** Some of a tensor's bytes are in the file; the journal notes the tensor when all are. */
@@ -179,7 +183,7 @@ class ModelWriter extends Writable {
       if (!tensor) continue
       this.#arrived.add(tensor, model.tensors)
       const bytes = new ArrivedBytes(tensor, crc)
-      this.#arrivals.set(name, { tensor, file, position, bytes, written: tensor.size })
+      this.#arrivals.set(name, { tensor, file, position, padding: 0, bytes, written: tensor.size })
     }
   }
 
@@ -188,14 +192,14 @@ class ModelWriter extends Writable {
     this.#format.checkTensor(record)
     const { name, dtype, shape, size } = record
     const announced = this.#places.get(name)
-    let { file, position } = this.#tail
-    if (announced?.tensor.size === size) ({ file, position } = announced)
+    let { file, position, padding } = { ...this.#tail, padding: 0 }
+    if (announced?.tensor.size === size) ({ file, position, padding } = announced)
     else this.#tail.position += size
     // Asked for once: of tens of thousands of tensors what is done with is let go.
     this.#places.delete(name)
     const isAnnounced = announced !== undefined && isSameTensor(announced.tensor, record)
     const tensor = isAnnounced ? announced.tensor : { name, dtype, shape, size }
-    const arrival = { tensor, file, position, bytes: new ArrivedBytes(tensor), written: 0 }
+    const arrival = { tensor, file, position, padding, bytes: new ArrivedBytes(tensor), written: 0 }
     this.#arrivals.set(name, arrival)
     return arrival
   }

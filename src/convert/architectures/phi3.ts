@@ -81,7 +81,7 @@ export const phi3: Architecture = {
     const scale = contextLength(config) / original
     const isYarn = config.rope['rope_type'] === 'yarn'
     const longer = isYarn ? 0.1 * Math.log(scale) + 1 : Math.sqrt(1 + Math.log(scale) / Math.log(original))
-    kvs.set('phi3.rope.scaling.attn_factor', 'f32', scale > 1 ? longer : 1)
+    kvs.set('phi3.rope.scaling.attn_factor', 'f32', scale > 1 && original > 1 ? longer : 1)
   },
   ownHparams(kvs, config, fileType) {
     kvs.set('phi3.context_length', 'u32', contextLength(config))

@@ -21,12 +21,12 @@ export class Config {
     this.rope = ropeOf(values)
   }
 
-  /** A count; 0, and missing, where there is none. */
+  /** A count; 1, and missing, where there is none: what is computed with it is not used. */
   count(...keys: string[]): number {
     return this.#need(this.optionalCount(...keys), keys)
   }
 
-  /** A number; 0, and missing, where there is none. */
+  /** A number; 1, and missing, where there is none. */
   number(...keys: string[]): number {
     return this.#need(this.optionalNumber(...keys), keys)
   }
@@ -52,7 +52,7 @@ export class Config {
     return isFields(full) ? full : this.rope
   }
 
-  /** A number of the rope parameters; 0, and missing, where there is none. */
+  /** A number of the rope parameters; 1, and missing, where there is none. */
   ropeNumber(key: string): number {
     const value = this.fullRope[key]
     return this.#need(typeof value === 'number' ? value : undefined, [`rope_parameters.${key}`])
@@ -60,7 +60,7 @@ export class Config {
 
   #need(value: number | undefined, keys: readonly string[]): number {
     if (value === undefined) this.#missing.add(keys.join(' or '))
-    return value ?? 0
+    return value ?? 1
   }
 
   /** @throws AprError `APR_BAD_METADATA` that lists all that was asked for and is missing */

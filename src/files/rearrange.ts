@@ -31,6 +31,7 @@ export async function rearrangeParts(
       moved.push({ ...place, partial: await PositionedFile.open(movedPath(place.path), 'wx+', PRIVATE_MODE) })
     }
     await copyRuns(parts, moved, moves)
+    await closeParts(moved)
     await closeParts(parts)
     await checkOurs()
     const kept = new Set(places.map(({ path }) => path))
@@ -41,10 +42,8 @@ export async function rearrangeParts(
     }
     return opened
   } catch (error) {
-    await closeParts(opened).catch(() => undefined)
+    await closeParts([...moved, ...opened]).catch(() => undefined)
     throw error
-  } finally {
-    await closeParts(moved)
   }
 }
 

@@ -20,7 +20,13 @@ export { aprReader, ggufReader, modelReader, safetensorsReader, type ReaderOptio
 export { toGguf, type ToGgufOptions } from './streams/to-gguf.js'
 export { q4k } from './streams/q4k.js'
 export type { Q4KOptions } from './streams/quantization.js'
-export { aprWriter, ggufWriter, safetensorsWriter, type WriterOptions } from './streams/writer.js'
+export {
+  aprWriter,
+  ggufWriter,
+  safetensorsWriter,
+  type SafetensorsWriterOptions,
+  type WriterOptions,
+} from './streams/writer.js'
 export { filterTensors, mapMetadata, mapTensors } from './streams/tensor-stages.js'
 export { toApr } from './streams/to-apr.js'
 export type { TensorReadable, TensorTransform, TensorWritable } from './streams/face.js'

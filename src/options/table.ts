@@ -91,6 +91,15 @@ export const WRITER_OPTIONS = {
   },
 } as const satisfies Record<string, OptionRow>
 
+export const SAFETENSORS_WRITER_OPTIONS = {
+  ...WRITER_OPTIONS,
+  shardMaxBytes: {
+    kind: wholeNumber('bytes'),
+    derived: 'one file',
+    meaning: 'data in a file at the most, as far as a tensor allows it; a larger model becomes shards with an index',
+  },
+} as const satisfies Record<string, OptionRow>
+
 /** Of the functions that only read. */
 export const READ_OPTIONS = {
   signal: {

@@ -11,7 +11,7 @@ import { ArrivedTensors, isSameTensor } from '../records/arrived-tensors.js'
 import { release, takeOver } from '../records/buffers.js'
 import { settledModel } from './changed-model.js'
 import { checkOptions, takeOptions, type Checked } from '../options/check.js'
-import { WRITER_OPTIONS } from '../options/table.js'
+import { SAFETENSORS_WRITER_OPTIONS, WRITER_OPTIONS } from '../options/table.js'
 import { Output } from '../files/output.js'
 import { findPlace, outputPath } from '../files/output-place.js'
 import type { Ending } from '../files/part.js'
@@ -26,6 +26,14 @@ export interface WriterOptions {
   overwrite?: boolean | undefined
   /** Bytes that are on their way to the file at the most; at least one record. Default 4 MiB. */
   highWaterMark?: number | undefined
+}
+
+export interface SafetensorsWriterOptions extends WriterOptions {
+  /**
+   * Bytes of data in a file at the most, as far as a tensor's own size allows it: a larger model becomes shards with an
+   * index. Default: one file.
+   */
+  shardMaxBytes?: number | undefined
 }
 
 type EngineOptions = Checked<WriterOptions, typeof WRITER_OPTIONS> & Pick<FormatWriterOptions, 'maxFileBytes'>
@@ -70,16 +78,23 @@ export function ggufWriter(path: string | URL, options: WriterOptions = {}): Ten
   return formatWriter(FORMATS.gguf, path, options)
 }
 
-/** Writes a safetensors file: as `aprWriter`. */
-export function safetensorsWriter(path: string | URL, options: WriterOptions = {}): TensorWritable {
-  return formatWriter(FORMATS.safetensors, path, options)
+/**
+ * Writes safetensors: as `aprWriter`. A path that ends with a slash, or that is a folder, becomes a folder with
+ * `model.safetensors` and the files that belong to the model: configuration, tokenizer, model card.
+ */
+export function safetensorsWriter(path: string | URL, options: SafetensorsWriterOptions = {}): TensorWritable {
+  const { shardMaxBytes, ...rest } = checkOptions(options, SAFETENSORS_WRITER_OPTIONS)
+  return makeWriter(FORMATS.safetensors, path, { ...rest, maxFileBytes: shardMaxBytes })
 }
 
 /** A writer of a format. */
 export function formatWriter(format: Format, path: string | URL, options: FormatWriterOptions = {}): TensorWritable {
   const { maxFileBytes, ...rest } = options
-  const checked = checkOptions(rest, WRITER_OPTIONS)
-  return writableFace(new ModelWriter(format, toPath('the output', path), undefined, { ...checked, maxFileBytes }))
+  return makeWriter(format, path, { ...checkOptions(rest, WRITER_OPTIONS), maxFileBytes })
+}
+
+function makeWriter(format: Format, path: string | URL, options: EngineOptions): TensorWritable {
+  return writableFace(new ModelWriter(format, toPath('the output', path), undefined, options))
 }
 
 /** Writes to an output that is open already; what it holds from an earlier run counts as arrived. */

@@ -11,6 +11,7 @@ import {
   QUANTIZE_OPTIONS,
   READ_OPTIONS,
   READER_OPTIONS,
+  SAFETENSORS_WRITER_OPTIONS,
   WRITER_OPTIONS,
 } from '../../dist/options/table.js'
 
@@ -21,6 +22,7 @@ const PAGES: Readonly<Record<string, { table: Table; from?: readonly Table[] }>>
   'apr-reader': { table: READER_OPTIONS },
   q4k: { table: Q4K_OPTIONS },
   'apr-writer': { table: WRITER_OPTIONS },
+  safetensors: { table: SAFETENSORS_WRITER_OPTIONS, from: [WRITER_OPTIONS] },
   quantize: { table: QUANTIZE_OPTIONS, from: [Q4K_OPTIONS, READER_OPTIONS, WRITER_OPTIONS] },
   plan: { table: PLAN_OPTIONS, from: [QUANTIZE_OPTIONS] },
   inspect: { table: READ_OPTIONS },

@@ -62,6 +62,19 @@ void test('shards and their index are those of the tools of Hugging Face, byte f
   for (const [name, bytes] of files) sameBytes(t, bytes, readFileSync(`${REFERENCE}/shards-300/${name}`), name)
 })
 
+void test('a folder of shards is written through the stream: with its index, byte for byte, over an earlier one too', async (t) => {
+  const folder = join(t.testdir(), 'new')
+  for (const overwrite of [false, true]) {
+    const writer = safetensorsWriter(`${folder}/`, { shardMaxBytes: 300, overwrite })
+    await pipeline(safetensorsReader(`${REFERENCE}/meta.safetensors`), writer)
+    t.strictSame(filesIn(folder), filesIn(`${REFERENCE}/shards-300`))
+    for (const name of filesIn(folder)) {
+      sameBytes(t, readFileSync(join(folder, name)), readFileSync(`${REFERENCE}/shards-300/${name}`), name)
+    }
+  }
+  t.match(await verify(folder), { ok: true })
+})
+
 void test('shards of any size give the same tensors, in the folder what stands beside them', async (t) => {
   const source = 'test/fixtures/hf/small/models/golden-qwen3moe-4x64'
   const model = await modelOf(source)

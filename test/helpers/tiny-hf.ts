@@ -84,11 +84,11 @@ const PHI = {
 
 const deepseekAttention = (isLow: boolean): Tensors => ({
   ...(isLow
-    ? { 'q_a_proj.weight': [48, HIDDEN], 'q_a_layernorm.weight': [48], 'q_b_proj.weight': [192, 48] }
-    : { 'q_proj.weight': [192, HIDDEN] }),
+    ? { 'q_a_proj.weight': [48, HIDDEN], 'q_a_layernorm.weight': [48], 'q_b_proj.weight': [224, 48] }
+    : { 'q_proj.weight': [224, HIDDEN] }),
   'kv_a_proj_with_mqa.weight': [48, HIDDEN],
   'kv_a_layernorm.weight': [32],
-  'kv_b_proj.weight': [4 * (32 + 24), 32],
+  'kv_b_proj.weight': [4 * (40 + 24), 32],
   'o_proj.weight': [HIDDEN, 4 * 24],
 })
 
@@ -144,7 +144,7 @@ const DEEPSEEK = {
     n_group: 2,
     topk_group: 1,
   },
-  ...{ first_k_dense_replace: 1, kv_lora_rank: 32, qk_rope_head_dim: 16, qk_nope_head_dim: 32, v_head_dim: 24 },
+  ...{ first_k_dense_replace: 1, kv_lora_rank: 32, qk_rope_head_dim: 16, qk_nope_head_dim: 40, v_head_dim: 24 },
   ...{ routed_scaling_factor: 2.5, norm_topk_prob: true, scoring_func: 'sigmoid', topk_method: 'noaux_tc' },
   ...{ max_position_embeddings: 163_840, rms_norm_eps: 1e-6, rope_theta: 10_000 },
 }

@@ -5,20 +5,29 @@ import type { Model, ModelOf } from '../model/model.js'
 import { ggufModelOf, hasGgufNames, hfModelOfApr } from './apr/from-apr.js'
 import type { HfModel } from './hf-model.js'
 
-/** Files of a folder, by name. */
-export type ConfigFiles = ReadonlyMap<string, Uint8Array>
+/** A folder that says what a model is, where that has no files of its own. */
+export interface ConfigFolder {
+  /** Its name, without its path. */
+  readonly name: string
+  /** By name, as they stand there. */
+  readonly files: ReadonlyMap<string, Uint8Array>
+}
 
 /**
- * @param configFiles those that say what the model is, where it has none of its own
+ * @param config its files count instead of those that the model has, and its name where the model comes from no folder
  * @throws AprError `APR_UNSUPPORTED` for a model of which nothing can be made
  */
-export function hfModelOf(model: Model, configFiles?: ConfigFiles): HfModel | GgufModel {
+export function hfModelOf(model: Model, config?: ConfigFolder): HfModel | GgufModel {
   if (model.format === 'gguf') return model
   if (model.format === 'safetensors') {
     const { folder, tensors, files } = model
-    return { folder, tensors, files: configFiles ?? files }
+    return { folder: folder === '' ? (config?.name ?? '') : folder, tensors, files: config?.files ?? files }
   }
   const { format }: ModelOf<string> = model
-  if (format === 'apr') return hasGgufNames(model) ? ggufModelOf(model) : hfModelOfApr(model, configFiles)
+  if (format === 'apr') {
+    if (hasGgufNames(model)) return ggufModelOf(model)
+    const hf = hfModelOfApr(model, config?.files)
+    return hf.folder === '' && config ? { ...hf, folder: config.name } : hf
+  }
   throw new AprError('APR_UNSUPPORTED', `expected a model that GGUF can be made of, found one of ${printable(format)}`)
 }

@@ -6,7 +6,7 @@ import type { TensorInfo } from '../model/tensor.js'
 import { readConfig } from './config/read-config.js'
 import { generalKvs } from './general/general.js'
 import { parameterCounts } from './general/size-label.js'
-import { hfModelOf, type ConfigFiles } from './hf-source.js'
+import { hfModelOf, type ConfigFolder } from './hf-source.js'
 import { firstKvs, hparamKvs } from './hparams.js'
 import type { Outtype } from './hf-model.js'
 import { planTensors } from './plan-tensors.js'
@@ -21,7 +21,7 @@ export interface GgufOptions {
   /** The pre-tokenizer's name, where the vocabulary is none that is known. */
   readonly pre?: string | undefined
   /** `config.json` and the tokenizer's files, for a model that comes without them. */
-  readonly configFiles?: ConfigFiles | undefined
+  readonly config?: ConfigFolder | undefined
 }
 
 /** A GGUF model, and what its tensors are made of. */
@@ -38,7 +38,7 @@ export interface GgufConversion {
  * @throws AprError for all that keeps the model from being written, before a byte of it is read
  */
 export function toGgufModel(model: Model, options: GgufOptions): GgufConversion {
-  const hf = hfModelOf(model, options.configFiles)
+  const hf = hfModelOf(model, options.config)
   const unused = namesBeside(model.tensors, hf.tensors)
   if ('kvs' in hf) return { model: hf, targets: undefined, dropped: unused }
   const found = readConfig(hf)

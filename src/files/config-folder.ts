@@ -1,3 +1,4 @@
+import type { ConfigFolder } from '../convert/hf-source.js'
 import { readSideFiles } from '../formats/formats.js'
 import { openModelInput } from './model-input.js'
 
@@ -5,10 +6,10 @@ import { openModelInput } from './model-input.js'
  * The files of a folder that say what a model is: configuration, tokenizer, model card.
  * @throws the file system's own errors
  */
-export async function readConfigFolder(path: string): Promise<ReadonlyMap<string, Uint8Array>> {
+export async function readConfigFolder(path: string): Promise<ConfigFolder> {
   const input = await openModelInput(path)
   try {
-    return (await readSideFiles(input)).files
+    return { name: input.folderName, files: (await readSideFiles(input)).files }
   } finally {
     await input.close()
   }

@@ -50,8 +50,8 @@ export function toGguf(options: ToGgufOptions = {}): TensorTransform {
 
 /** Reads what the options speak of. */
 export async function ggufConversion({ outtype, pre, config }: CheckedToGgufOptions): Promise<GgufStage> {
-  const configFiles = config === undefined ? undefined : await readConfigFolder(config)
-  return new GgufStage({ outtype, pre, configFiles })
+  const folder = config === undefined ? undefined : await readConfigFolder(config)
+  return new GgufStage({ outtype, pre, config: folder })
 }
 
 /**

@@ -1,9 +1,9 @@
 /** Byte-pair vocabularies: `tokenizer.json` as the tokens, types and merges of GGUF. */
-import { AprError } from '../../model/errors.js'
-import { isFields } from '../../model/found.js'
+import { AprError, printable } from '../../model/errors.js'
+import { found, isFields } from '../../model/found.js'
 import type { JsonObject } from '../json-file.js'
-import { byteAlphabet } from './byte-alphabet.js'
-import { addedTokens } from './pre-tokenizer.js'
+import type { AddedToken } from './added-tokens.js'
+import { decodeToken } from './encode/decode-token.js'
 import { looksSpecial, TOKEN_TYPES } from './token-types.js'
 
 const MARK = '\u2581'
@@ -15,48 +15,57 @@ export interface Vocabulary {
 
 /**
  * Tokens by their ids, 0 to `vocabSize - 1`; an id without one is `[PAD{id}]`.
- * @throws AprError `APR_BAD_METADATA` for an id that is too large
+ * @param vocabSize as config.json has it; undefined: as many as there are
+ * @throws AprError `APR_BAD_METADATA` for a vocabulary that is none, and for an id that is too large
  */
-export function bpeVocabulary(tokenizer: JsonObject, vocabSize: number | undefined): Vocabulary {
-  const { model } = tokenizer
-  const vocabulary = isFields(model) && isFields(model['vocab']) ? model['vocab'] : {}
-  const added = new Map(addedTokens(tokenizer).map((token) => [token.content, token]))
-  const byId = new Map<number, string>()
-  for (const token of Object.keys(vocabulary)) byId.set(Number(vocabulary[token]), token)
-  for (const { id, content } of added.values()) byId.set(id, content)
-  const largest = [...byId.keys()].reduce((max, id) => Math.max(max, id), -1)
-  const size = vocabSize ?? byId.size
+export function bpeVocabulary(
+  { model, decoder }: JsonObject,
+  beside: readonly AddedToken[],
+  vocabSize: number | undefined,
+): Vocabulary {
+  const vocabulary = isFields(model) && isFields(model['vocab']) ? model['vocab'] : undefined
+  if (!vocabulary)
+    throw new AprError(
+      'APR_UNSUPPORTED',
+      'expected byte pairs with a vocabulary by text in tokenizer.json, found other ones',
+    )
+  const added = new Map(beside.map((token) => [token.content, token]))
+  const ids = Object.values(vocabulary).concat(beside.map(({ id }) => id))
+  const largest = ids.reduce<number>((max, id) => Math.max(max, idOf(id)), -1)
+  const size = vocabSize ?? new Set(ids).size
   if (largest >= size) {
     const what = `expected token ids below vocab_size ${size} of config.json, found ${largest} in tokenizer.json`
     throw new AprError('APR_BAD_METADATA', what)
   }
-  const isByteLevel = hasByteLevelDecoder(tokenizer['decoder'])
-  const tokens: string[] = []
-  const types: number[] = []
-  for (let id = 0; id < size; id++) {
-    const token = byId.get(id)
-    const own = token === undefined ? undefined : added.get(token)
-    if (token === undefined) {
-      tokens.push(`[PAD${id}]`)
-      types.push(TOKEN_TYPES.unused)
-    } else if (!own) {
-      tokens.push(token)
-      types.push(TOKEN_TYPES.normal)
-    } else {
-      // What a token that is not normalized stands for, once encoded and decoded.
-      const text = own.normalized || !isByteLevel ? token : byteAlphabet.decode(token)
-      const isControl = own.special || looksSpecial(text)
-      tokens.push(isControl ? text : text.replaceAll(MARK, ' '))
-      types.push(isControl ? TOKEN_TYPES.control : TOKEN_TYPES.userDefined)
-    }
+  const tokens = new Array<string>(size)
+  const types = new Array<number>(size).fill(TOKEN_TYPES.unused)
+  for (const token of Object.keys(vocabulary)) {
+    const id = idOf(vocabulary[token])
+    if (tokens[id] !== undefined) throw twice(id, tokens[id], token)
+    tokens[id] = token
+    types[id] = TOKEN_TYPES.normal
   }
+  for (const token of added.values()) {
+    const known = tokens[token.id]
+    if (known !== undefined && known !== token.content) throw twice(token.id, known, token.content)
+    // What a token that is not normalized stands for, once encoded and decoded.
+    const text = token.normalized ? token.content : decodeToken(decoder, token.content)
+    const isControl = token.special || looksSpecial(text)
+    tokens[token.id] = isControl ? text : text.replaceAll(MARK, ' ')
+    types[token.id] = isControl ? TOKEN_TYPES.control : TOKEN_TYPES.userDefined
+  }
+  for (let id = 0; id < size; id++) tokens[id] ??= `[PAD${id}]`
   return { tokens, types }
 }
 
-function hasByteLevelDecoder(decoder: unknown): boolean {
-  if (!isFields(decoder)) return false
-  const { type, decoders } = decoder
-  return type === 'ByteLevel' || (type === 'Sequence' && Array.isArray(decoders) && decoders.some(hasByteLevelDecoder))
+function idOf(id: unknown): number {
+  if (typeof id === 'number' && Number.isInteger(id) && id >= 0) return id
+  throw new AprError('APR_BAD_METADATA', `expected ids of tokens in tokenizer.json as integers, found ${found(id)}`)
+}
+
+function twice(id: number, first: string, second: string): AprError {
+  const what = `expected one token with the id ${id} in tokenizer.json, found "${printable(first)}" and "${printable(second)}"`
+  return new AprError('APR_BAD_METADATA', what)
 }
 
 /**
@@ -65,8 +74,8 @@ function hasByteLevelDecoder(decoder: unknown): boolean {
  */
 export function merges(tokenizer: JsonObject | undefined, mergesText: string | undefined): string[] {
   const model = tokenizer?.['model']
-  const found = isFields(model) ? model['merges'] : undefined
-  if (Array.isArray(found) && found.length > 0) return found.map(mergeOf)
+  const own: unknown = isFields(model) ? model['merges'] : undefined
+  if (Array.isArray(own) && own.length > 0) return own.map(mergeOf)
   return (mergesText ?? '')
     .split('\n')
     .filter((line, i) => line.trim() !== '' && !(i === 0 && line.startsWith('#')))

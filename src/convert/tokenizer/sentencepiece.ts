@@ -2,7 +2,7 @@
 import { AprError } from '../../model/errors.js'
 import { isFields } from '../../model/found.js'
 import type { JsonObject } from '../json-file.js'
-import { addedTokens } from './pre-tokenizer.js'
+import { fileTokens, specialTexts, type AddedToken } from './added-tokens.js'
 import { readPieces } from './sentencepiece-model.js'
 import { looksSpecial, TOKEN_TYPES } from './token-types.js'
 
@@ -27,16 +27,19 @@ export interface SentencePieceSources {
 }
 
 /**
- * Pieces by their ids, then what was added to them. Ids without a token are `[PAD{id}]`.
+ * Pieces by their ids, then what was added to them. Ids without a token are `[PAD{id}]`; tokens with too large an id are
+ * left out, as the reference converter leaves them out, but for Phi 3.
  * @throws AprError `APR_BAD_METADATA` for a file that is no SentencePiece model
  */
 export function sentencePieceVocabulary(sources: SentencePieceSources): ScoredVocabulary {
   const pieces = readPieces(sources.model)
+  const isPlain = sources.tokenizer !== undefined
   const size = sources.vocabSize ?? pieces.length
   const tokens = Array.from({ length: size }, (_, id) => `[PAD${id}]`)
   const scores = new Array<number>(size).fill(UNUSED_SCORE)
   const types = new Array<number>(size).fill(TOKEN_TYPES.unused)
   const set = (id: number, token: string, score: number, type: number): void => {
+    if (id >= size && isPlain) throw tooLarge(id, size)
     if (!Number.isInteger(id) || id < 0 || id >= size) return
     tokens[id] = token
     scores[id] = score
@@ -49,7 +52,6 @@ export function sentencePieceVocabulary(sources: SentencePieceSources): ScoredVo
     set(Number(id), token, ADDED_SCORE, TOKEN_TYPES.userDefined)
   }
   const decoder = sources.tokenizerConfig?.['added_tokens_decoder']
-  const isPlain = sources.tokenizer !== undefined
   for (const [id, entry] of Object.entries(isFields(decoder) ? decoder : {})) {
     const { content, special } = isFields(entry) ? entry : {}
     if (typeof content !== 'string') continue
@@ -57,10 +59,15 @@ export function sentencePieceVocabulary(sources: SentencePieceSources): ScoredVo
     const text = isControl || isPlain ? content : content.replaceAll(MARK, ' ')
     set(Number(id), text, ADDED_SCORE, isControl ? TOKEN_TYPES.control : TOKEN_TYPES.userDefined)
   }
-  for (const { id, content, special } of sources.tokenizer ? addedTokens(sources.tokenizer) : []) {
+  for (const { id, content, special } of sources.tokenizer ? fileTokens(sources.tokenizer) : []) {
     set(id, content, ADDED_SCORE, special ? TOKEN_TYPES.control : TOKEN_TYPES.userDefined)
   }
   return { tokens, scores, types }
+}
+
+function tooLarge(id: number, size: number): AprError {
+  const what = `expected token ids below vocab_size ${size} of config.json, found ${id}`
+  return new AprError('APR_BAD_METADATA', what)
 }
 
 /** Whether `tokenizer.json` holds a SentencePiece vocabulary that falls back to bytes, as that of Llama 2 does. */
@@ -73,12 +80,14 @@ export function isSentencePieceJson({ model, decoder }: JsonObject): boolean {
  * Such a vocabulary. It has no scores of its own.
  * @throws AprError `APR_BAD_METADATA` for ids that are not there
  */
-export function sentencePieceJson(tokenizer: JsonObject, tokenizerConfig: JsonObject | undefined): ScoredVocabulary {
-  const model = tokenizer['model']
+export function sentencePieceJson(
+  { model }: JsonObject,
+  settings: JsonObject,
+  beside: readonly AddedToken[],
+): ScoredVocabulary {
   const vocabulary = isFields(model) && isFields(model['vocab']) ? model['vocab'] : {}
   const byId = new Map(Object.entries(vocabulary).map(([token, id]) => [Number(id), token]))
-  const specials = specialTexts(tokenizerConfig)
-  const added = addedTokens(tokenizer).sort((a, b) => a.id - b.id)
+  const specials = specialTexts(settings)
   const tokens: string[] = []
   const types: number[] = []
   for (let id = 0; id < byId.size; id++) {
@@ -91,19 +100,10 @@ export function sentencePieceJson(tokenizer: JsonObject, tokenizerConfig: JsonOb
     tokens.push(token)
     types.push(isByte ? TOKEN_TYPES.byte : isControl ? TOKEN_TYPES.control : TOKEN_TYPES.normal)
   }
-  for (const { id, content } of added) {
+  for (const { id, content } of [...beside].sort((a, b) => a.id - b.id)) {
     if (id < byId.size) continue
     tokens.push(content)
     types.push(specials.has(content) ? TOKEN_TYPES.control : TOKEN_TYPES.userDefined)
   }
   return { tokens, types, scores: tokens.map(() => ADDED_SCORE) }
-}
-
-function specialTexts(config: JsonObject | undefined): Set<string> {
-  const names = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'].map((type) => config?.[`${type}_token`])
-  const more = config?.['additional_special_tokens']
-  const all = [...names, ...(Array.isArray(more) ? (more as unknown[]) : [])]
-  return new Set(
-    all.map((entry) => (isFields(entry) ? entry['content'] : entry)).filter((one) => typeof one === 'string'),
-  )
 }

@@ -6,7 +6,7 @@ import { AprError } from '../../model/errors.js'
 import { isFields } from '../../model/found.js'
 import type { JsonObject } from '../json-file.js'
 import type { KvList } from '../kv-list.js'
-import { addedTokens } from './pre-tokenizer.js'
+import { fileTokens } from './added-tokens.js'
 
 const ID_KEYS: Readonly<Record<string, string>> = {
   ...{ bos: 'bos', eos: 'eos', unk: 'unknown', sep: 'seperator', pad: 'padding', mask: 'mask' },
@@ -21,7 +21,13 @@ export interface SpecialSources {
   readonly chatTemplates: { readonly jinja: string | undefined; readonly json: JsonObject | undefined }
   /** Ids from here on are left out; undefined: none is. */
   readonly vocabSize?: number | undefined
+  /** Kinds of tokens that are looked for; by default all of the usual ones. */
+  readonly types?: readonly string[] | undefined
+  /** Ids of those that no source gives. */
+  readonly otherwise?: Readonly<Record<string, number>> | undefined
 }
+
+const USUAL_TYPES = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask']
 
 /** What is gathered while the sources are read. */
 interface Found {
@@ -35,10 +41,11 @@ interface Found {
 /** Sets ids, `add_*` and the chat template. */
 export function setSpecialTokens(kvs: KvList, sources: SpecialSources): void {
   const found: Found = {
-    types: ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'],
+    types: [...(sources.types ?? USUAL_TYPES)],
     ids: new Map(),
     adds: new Map(),
-    settings: sources.tokenizerConfig && { ...sources.tokenizerConfig },
+    // Empty ones count as none.
+    settings: isEmpty(sources.tokenizerConfig) ? undefined : { ...sources.tokenizerConfig },
   }
   if (sources.tokenizer) readPostProcessor(found, sources.tokenizer)
   if (found.settings) readSettings(found, found.settings, sources)
@@ -47,6 +54,7 @@ export function setSpecialTokens(kvs: KvList, sources: SpecialSources): void {
     const id = sources.config[`${type}_token_id`] ?? (isFields(text) ? text[`${type}_token_id`] : undefined)
     setId(found, type, id, sources.vocabSize)
   }
+  for (const [type, id] of Object.entries(sources.otherwise ?? {})) setId(found, type, id, undefined)
   for (const [type, id] of found.ids) {
     const key = ID_KEYS[type]
     if (key !== undefined) kvs.set(`tokenizer.ggml.${key}_token_id`, 'u32', id)
@@ -55,16 +63,45 @@ export function setSpecialTokens(kvs: KvList, sources: SpecialSources): void {
     if (ADDED_BY_ITSELF.includes(type)) kvs.set(`tokenizer.ggml.add_${type}_token`, 'bool', isAdded)
   }
   if (found.settings) setChatTemplate(kvs, found.settings, sources)
+  setNormalizer(kvs, sources.tokenizer?.['normalizer'])
+}
+
+function isEmpty(settings: JsonObject | undefined): boolean {
+  return !settings || Object.keys(settings).length === 0
+}
+
+/** What normalizers do to a text that llama.cpp can do too. */
+function setNormalizer(kvs: KvList, normalizer: unknown): void {
+  const flags = normalizerFlags(normalizer)
+  for (const flag of ['lowercase', 'strip_accents']) {
+    const value = flags[flag]
+    if (typeof value === 'boolean') kvs.set(`tokenizer.ggml.normalizer.${flag}`, 'bool', value)
+  }
+}
+
+function normalizerFlags(normalizer: unknown): JsonObject {
+  if (!isFields(normalizer)) return {}
+  const { type, normalizers, lowercase, strip_accents: stripsAccents } = normalizer
+  if (type === 'Lowercase') return { lowercase: true }
+  if (type === 'StripAccents') return { strip_accents: true }
+  if (type === 'BertNormalizer') {
+    return {
+      ...(lowercase !== undefined && { lowercase }),
+      ...(stripsAccents !== undefined && { strip_accents: stripsAccents }),
+    }
+  }
+  if (type !== 'Sequence' || !Array.isArray(normalizers)) return {}
+  return (normalizers as unknown[]).reduce<JsonObject>((all, one) => ({ ...all, ...normalizerFlags(one) }), {})
 }
 
 function setId({ ids }: Found, type: string, id: unknown, vocabSize: number | undefined): void {
-  if (typeof id !== 'number' || !Number.isInteger(id) || ids.has(type)) return
+  if (typeof id !== 'number' || !Number.isInteger(id)) return
   if (id < 0) throw new AprError('APR_BAD_METADATA', `expected the id of the ${type} token, found ${id}`)
-  if (vocabSize === undefined || id < vocabSize) ids.set(type, id)
+  if (!ids.has(type) && (vocabSize === undefined || id < vocabSize)) ids.set(type, id)
 }
 
 function readSettings(found: Found, settings: JsonObject, { tokenizer, vocabSize }: SpecialSources): void {
-  const added = tokenizer ? addedTokens(tokenizer) : []
+  const added = tokenizer ? fileTokens(tokenizer) : []
   for (const type of found.types) {
     const isAdded = settings[`add_${type}_token`]
     if (typeof isAdded === 'boolean') found.adds.set(type, isAdded)
@@ -187,7 +224,7 @@ function setChatTemplate(kvs: KvList, settings: JsonObject, { chatTemplates }: S
   const names: string[] = []
   let main: string | undefined
   for (const choice of template.filter(isFields)) {
-    const name = (typeof choice['name'] === 'string' ? choice['name'] : '').replace(/[^A-Za-z0-9]/g, '_')
+    const name = (typeof choice['name'] === 'string' ? choice['name'] : '').replace(/[^A-Za-z0-9]/gu, '_')
     const text = choice['template']
     if (name === '' || typeof text !== 'string') continue
     if (name === 'default') main = text

@@ -4,14 +4,16 @@ import { AprError } from '../../model/errors.js'
 import { jsonFile, textFile, type JsonObject } from '../json-file.js'
 import { KvList } from '../kv-list.js'
 import { bpeVocabulary, merges } from './bpe.js'
-import { preTokenizer } from './pre-tokenizer.js'
+import { addedTokens, type AddedSources } from './added-tokens.js'
+import { checkPreTokenizer, findPreTokenizer } from './pre-tokenizer.js'
 import {
   isSentencePieceJson,
   sentencePieceJson,
   sentencePieceVocabulary,
   type ScoredVocabulary,
 } from './sentencepiece.js'
-import { setSpecialTokens } from './special-tokens.js'
+import { setSpecialTokens, type SpecialSources } from './special-tokens.js'
+import { loadTokenizer } from './tokenizer-class.js'
 
 /** How an architecture's vocabularies are looked for. */
 export type TokenizerKind =
@@ -42,6 +44,9 @@ interface Sources extends TokenizerOptions {
   readonly tokenizerConfig: JsonObject | undefined
 }
 
+/** Tokens that frame a text to fill in. */
+const CODE_LLAMA = { vocabSize: 32_016, types: ['prefix', 'suffix', 'middle', 'eot'], otherwise: { eot: 32_010 } }
+
 /**
  * @param files those of the folder
  * @throws AprError `APR_UNSUPPORTED` for a vocabulary that is not known, `APR_BAD_METADATA` where there is none or it is
@@ -60,13 +65,20 @@ export function tokenizerKvs(files: ReadonlyMap<string, Uint8Array>, options: To
   if (kind === 'llama' && typeof spacePrefix === 'boolean') {
     kvs.set('tokenizer.ggml.add_space_prefix', 'bool', spacePrefix)
   }
+  if (kind === 'llama' && files.has('tekken.json') && !tokenizer) {
+    const what = 'expected tokenizer.json beside tekken.json, whose own form is not read, found none'
+    throw new AprError('APR_UNSUPPORTED', what)
+  }
   const isPieces = kind !== 'bpe' && !(kind === 'phi' && tokenizerConfig?.['tokenizer_class'] === 'GPT2Tokenizer')
   const pieces = isPieces ? files.get('tokenizer.model') : undefined
   if (pieces) setPieces(kvs, sources, pieces)
-  else if (kind === 'llama' && tokenizer && isSentencePieceJson(tokenizer)) {
-    setScored(kvs, sources, sentencePieceJson(tokenizer, tokenizerConfig))
+  else if (kind === 'phi' && isPieces) {
+    throw new AprError('APR_BAD_METADATA', 'expected tokenizer.model beside config.json, found none')
+  } else if (kind === 'llama' && tokenizer && isSentencePieceJson(tokenizer)) {
+    setScored(kvs, sources, jsonPieces(sources, tokenizer))
   } else setBytePairs(kvs, sources)
   if (pieces && kind === 'gemma') kvs.set('tokenizer.ggml.add_space_prefix', 'bool', false)
+  if (kind === 'llama' && vocabSize === CODE_LLAMA.vocabSize) setSpecial(kvs, sources, undefined, CODE_LLAMA)
   // Small models of Granite and SmolLM.
   if (kind === 'llama' && vocabSize === 49_152) kvs.set('tokenizer.ggml.add_bos_token', 'bool', false)
   return kvs.toArray()
@@ -85,11 +97,6 @@ function setPieces(kvs: KvList, sources: Sources, model: Uint8Array): void {
 }
 
 function setScored(kvs: KvList, sources: Sources, { tokens, scores, types }: ScoredVocabulary): void {
-  const { vocabSize } = sources
-  if (vocabSize !== undefined && tokens.length > vocabSize) {
-    const what = `expected at most vocab_size ${vocabSize} tokens, as config.json has it, found ${tokens.length}`
-    throw new AprError('APR_BAD_METADATA', what)
-  }
   kvs.set('tokenizer.ggml.model', 'string', 'llama')
   kvs.set('tokenizer.ggml.pre', 'string', 'default')
   kvs.setArray('tokenizer.ggml.tokens', 'string', tokens)
@@ -99,14 +106,17 @@ function setScored(kvs: KvList, sources: Sources, { tokens, scores, types }: Sco
 }
 
 function setBytePairs(kvs: KvList, sources: Sources): void {
-  const { files, tokenizer, tokenizerConfig, vocabSize, pre } = sources
+  const { files, tokenizer, vocabSize, pre } = sources
   if (!tokenizer) {
     const what = 'expected tokenizer.json or tokenizer.model beside config.json, found neither'
     throw new AprError('APR_BAD_METADATA', what)
   }
-  const { tokens, types } = bpeVocabulary(tokenizer, vocabSize)
+  const name = pre === undefined ? undefined : checkPreTokenizer(pre)
+  const loaded = load(sources, tokenizer)
+  const added = addedTokens(loaded)
+  const { tokens, types } = bpeVocabulary(loaded.tokenizer, added, vocabSize)
   kvs.set('tokenizer.ggml.model', 'string', 'gpt2')
-  kvs.set('tokenizer.ggml.pre', 'string', preTokenizer(tokenizer, tokenizerConfig ?? {}, pre))
+  kvs.set('tokenizer.ggml.pre', 'string', name ?? findPreTokenizer(loaded.tokenizer, added))
   kvs.setArray('tokenizer.ggml.tokens', 'string', tokens)
   kvs.setArray('tokenizer.ggml.token_type', 'i32', types)
   const pairs = merges(tokenizer, textFile(files, 'merges.txt'))
@@ -114,16 +124,38 @@ function setBytePairs(kvs: KvList, sources: Sources): void {
   setSpecial(kvs, sources, undefined)
 }
 
+/** As transformers loads it: the older way to name special tokens counts where there is no newer one. */
+function load({ files, tokenizerConfig = {}, config }: Sources, tokenizer: JsonObject): AddedSources {
+  const older = tokenizerConfig['added_tokens_decoder'] ? undefined : jsonFile(files, 'special_tokens_map.json')
+  return loadTokenizer(tokenizer, { ...tokenizerConfig, ...older }, config)
+}
+
+function jsonPieces(sources: Sources, tokenizer: JsonObject): ScoredVocabulary {
+  const loaded = load(sources, tokenizer)
+  const found = sentencePieceJson(loaded.tokenizer, loaded.settings, addedTokens(loaded))
+  const { vocabSize = found.tokens.length } = sources
+  if (found.tokens.length === vocabSize) return found
+  // llama.cpp wants a row of the embedding for each token, and no other; here nothing is padded.
+  const what = `expected as many tokens in tokenizer.json as vocab_size ${vocabSize} of config.json, found ${found.tokens.length}`
+  throw new AprError('APR_BAD_METADATA', what)
+}
+
 function setSpecial(
   kvs: KvList,
   { files, tokenizer, tokenizerConfig, config }: Sources,
   size: number | undefined,
+  more: Pick<SpecialSources, 'types' | 'otherwise'> = {},
 ): void {
   setSpecialTokens(kvs, {
     tokenizer,
     tokenizerConfig,
     config,
-    chatTemplates: { jinja: textFile(files, 'chat_template.jinja'), json: jsonFile(files, 'chat_template.json') },
+    // Read as text: line ends become line feeds.
+    chatTemplates: {
+      jinja: textFile(files, 'chat_template.jinja')?.replace(/\r\n?/g, '\n'),
+      json: jsonFile(files, 'chat_template.json'),
+    },
     vocabSize: size,
+    ...more,
   })
 }

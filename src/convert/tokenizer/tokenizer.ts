@@ -44,6 +44,9 @@ interface Sources extends TokenizerOptions {
   readonly tokenizerConfig: JsonObject | undefined
 }
 
+/** Sixty times the largest vocabulary that there is: a file that says more would fill the memory with padding. */
+const MAX_TOKENS = 2 ** 24
+
 /** Tokens that frame a text to fill in. */
 const CODE_LLAMA = { vocabSize: 32_016, types: ['prefix', 'suffix', 'middle', 'eot'], otherwise: { eot: 32_010 } }
 
@@ -60,6 +63,10 @@ export function tokenizerKvs(files: ReadonlyMap<string, Uint8Array>, options: To
     tokenizerConfig: jsonFile(files, 'tokenizer_config.json'),
   }
   const { kind, tokenizer, tokenizerConfig, vocabSize } = sources
+  if (vocabSize !== undefined && !(Number.isInteger(vocabSize) && vocabSize > 0 && vocabSize <= MAX_TOKENS)) {
+    const what = `expected vocab_size of config.json to be an integer from 1 to ${MAX_TOKENS}, found ${vocabSize}`
+    throw new AprError('APR_BAD_METADATA', what)
+  }
   const kvs = new KvList()
   const spacePrefix = tokenizerConfig?.['add_prefix_space']
   if (kind === 'llama' && typeof spacePrefix === 'boolean') {

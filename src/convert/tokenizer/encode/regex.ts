@@ -1,5 +1,7 @@
 /** Patterns of tokenizers, written for Oniguruma, as patterns of JavaScript. */
 
+import { AprError, printable } from '../../../model/errors.js'
+
 /** Pieces of a pattern: an escape, how a group opens, a count, or a character. */
 const PIECES = /\\[pP]\{\^?\w+\}|\\x\{[0-9A-Fa-f]+\}|\\.|\(\?(?:[:=!>]|<[=!]|i:)|\{\d*,?\d*\}|[^]/gu
 
@@ -8,7 +10,7 @@ const SYNTAX = '^$\\.*+?()[]{}|/'
 
 /**
  * The same pattern for JavaScript: for as much of Oniguruma's language as tokenizers use.
- * @throws SyntaxError for other patterns
+ * @throws AprError `APR_UNSUPPORTED` for other patterns
  */
 export function toRegExp(pattern: string): RegExp {
   let source = ''
@@ -40,7 +42,12 @@ export function toRegExp(pattern: string): RegExp {
       source += cases === piece ? piece : `[${cases}]`
     }
   }
-  return new RegExp(source, 'gu')
+  try {
+    return new RegExp(source, 'gu')
+  } catch (cause) {
+    const what = `expected a pattern of tokenizer.json that can be run, found ${printable(pattern)}`
+    throw new AprError('APR_UNSUPPORTED', what, {}, { cause })
+  }
 }
 
 function escape(piece: string, isClass: boolean): string {

@@ -24,6 +24,7 @@ export {
   aprWriter,
   ggufWriter,
   safetensorsWriter,
+  type GgufWriterOptions,
   type SafetensorsWriterOptions,
   type WriterOptions,
 } from './streams/writer.js'

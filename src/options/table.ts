@@ -91,6 +91,15 @@ export const WRITER_OPTIONS = {
   },
 } as const satisfies Record<string, OptionRow>
 
+export const GGUF_WRITER_OPTIONS = {
+  ...WRITER_OPTIONS,
+  splitMaxBytes: {
+    kind: wholeNumber('bytes'),
+    derived: 'one file',
+    meaning: 'data in a file at the most: a larger model becomes several; a tensor is never cut',
+  },
+} as const satisfies Record<string, OptionRow>
+
 export const SAFETENSORS_WRITER_OPTIONS = {
   ...WRITER_OPTIONS,
   shardMaxBytes: {

@@ -11,7 +11,7 @@ import { ArrivedTensors, isSameTensor } from '../records/arrived-tensors.js'
 import { release, takeOver } from '../records/buffers.js'
 import { settledModel } from './changed-model.js'
 import { checkOptions, takeOptions, type Checked } from '../options/check.js'
-import { SAFETENSORS_WRITER_OPTIONS, WRITER_OPTIONS } from '../options/table.js'
+import { GGUF_WRITER_OPTIONS, SAFETENSORS_WRITER_OPTIONS, WRITER_OPTIONS } from '../options/table.js'
 import { Output } from '../files/output.js'
 import { findPlace, outputPath } from '../files/output-place.js'
 import type { Ending } from '../files/part.js'
@@ -26,6 +26,14 @@ export interface WriterOptions {
   overwrite?: boolean | undefined
   /** Bytes that are on their way to the file at the most; at least one record. Default 4 MiB. */
   highWaterMark?: number | undefined
+}
+
+export interface GgufWriterOptions extends WriterOptions {
+  /**
+   * Bytes of data in a file at the most, as far as a tensor's own size allows it; header and padding come on top.
+   * Default: one file.
+   */
+  splitMaxBytes?: number | undefined
 }
 
 export interface SafetensorsWriterOptions extends WriterOptions {
@@ -73,9 +81,14 @@ export function aprWriter(path: string | URL, options: WriterOptions = {}): Tens
   return formatWriter(FORMATS.apr, path, options)
 }
 
-/** Writes a GGUF file: as `aprWriter`. */
-export function ggufWriter(path: string | URL, options: WriterOptions = {}): TensorWritable {
-  return formatWriter(FORMATS.gguf, path, options)
+/**
+ * Writes a GGUF file: as `aprWriter`, with the bytes that llama.cpp's own converter writes for such a model. With
+ * `splitMaxBytes` a larger model becomes files `x-00001-of-00003.gguf` and so on, of `x.gguf`, cut as by its
+ * `--split-max-size`; all of them appear, or none.
+ */
+export function ggufWriter(path: string | URL, options: GgufWriterOptions = {}): TensorWritable {
+  const { splitMaxBytes, ...rest } = checkOptions(options, GGUF_WRITER_OPTIONS)
+  return makeWriter(FORMATS.gguf, path, { ...rest, maxFileBytes: splitMaxBytes })
 }
 
 /**

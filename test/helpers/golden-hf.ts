@@ -29,6 +29,8 @@ export interface GoldenExpected {
   }
   /** The same conversion, cut into files of 9 tensors. */
   readonly convertSplit: { readonly files: readonly (GoldenFile & { readonly name: string })[] }
+  /** The model cut by llama-gguf-split. */
+  readonly split: { readonly source: { readonly files: readonly GoldenFile[] } }
   readonly outtypes: Readonly<
     Record<'f32' | 'f16' | 'bf16' | 'q8_0', GoldenFile & { readonly types: Readonly<Record<string, string>> }>
   >

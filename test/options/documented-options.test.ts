@@ -5,6 +5,7 @@ import { selectByDefault } from 'apr-stream'
 import type { OptionRow } from '../../dist/options/check.js'
 import {
   DEFAULT_THRESHOLD_BYTES,
+  GGUF_WRITER_OPTIONS,
   PLAN_OPTIONS,
   Q4K_BYTES_PER_THREAD,
   Q4K_OPTIONS,
@@ -22,6 +23,7 @@ const PAGES: Readonly<Record<string, { table: Table; from?: readonly Table[] }>>
   'apr-reader': { table: READER_OPTIONS },
   q4k: { table: Q4K_OPTIONS },
   'apr-writer': { table: WRITER_OPTIONS },
+  'gguf-writer': { table: GGUF_WRITER_OPTIONS, from: [WRITER_OPTIONS] },
   safetensors: { table: SAFETENSORS_WRITER_OPTIONS, from: [WRITER_OPTIONS] },
   quantize: { table: QUANTIZE_OPTIONS, from: [Q4K_OPTIONS, READER_OPTIONS, WRITER_OPTIONS] },
   plan: { table: PLAN_OPTIONS, from: [QUANTIZE_OPTIONS] },

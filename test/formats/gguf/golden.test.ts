@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'tap'
 import { ggufReader, ggufWriter, inspect, verify } from 'apr-stream'
-import { openModelInput } from '../../../dist/files/model-input.js'
 import { FORMATS } from '../../../dist/formats/formats.js'
+import { openInput } from '../../../dist/streams/open-input.js'
 import { goldenExpected } from '../../helpers/golden-hf.js'
 import { sameBytes } from '../../helpers/files.js'
 import { layoutFiles } from '../../helpers/layout-files.js'
@@ -60,20 +60,34 @@ for (const name of MODELS) {
     )
   })
 
-  void test(`${name} is cut as the converter cuts it`, async (t) => {
-    const { convertSplit } = await goldenExpected(name)
-    const input = await openModelInput(join(FOLDER, `${name}.convert.gguf`))
-    const opened = await FORMATS.gguf.open(input)
-    t.teardown(() => input.close())
-    const files = await layoutFiles(FORMATS.gguf, opened, {
-      name: 'conv.gguf',
-      maxFileTensors: 9,
-    })
+  void test(`${name} is cut as the converter cuts it, and but for the order of keys as llama-gguf-split`, async (t) => {
+    const { convertSplit, split } = await goldenExpected(name)
+    const opened = await openInput(join(FOLDER, `${name}.convert.gguf`), FORMATS.gguf)
+    t.teardown(() => opened.input.close())
+    const files = await layoutFiles(FORMATS.gguf, opened, { name: 'conv.gguf', maxFileTensors: 9 })
     t.strictSame(
-      [...files].map(([name, file]) => {
-        return { name, bytes: file.length, sha256: createHash('sha256').update(file).digest('hex') }
-      }),
+      [...files].map(([name, file]) => ({ name, bytes: file.length, sha256: sha256(file) })),
       convertSplit.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 })),
     )
+    t.strictSame(
+      [...files.values()].map((file) => sha256(countLast(file))),
+      split.source.files.map(({ sha256 }) => sha256),
+    )
   })
+}
+
+function sha256(file: Buffer): string {
+  return createHash('sha256').update(file).digest('hex')
+}
+
+/** Puts `split.count` behind `split.tensors.count`. */
+function countLast(file: Buffer): Buffer {
+  const [count, total] = ['split.count', 'split.tensors.count'].map((key) => file.indexOf(key) - 8) as [number, number]
+  const end = total + 8 + 'split.tensors.count'.length + 4 + 4
+  return Buffer.concat([
+    file.subarray(0, count),
+    file.subarray(total, end),
+    file.subarray(count, total),
+    file.subarray(end),
+  ])
 }

@@ -1,6 +1,6 @@
 /** Models in several files: opened by their first, joined, cut anew; parts that do not belong together are refused. */
-import { copyFileSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { copyFileSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'tap'
 import {
@@ -16,7 +16,7 @@ import {
 } from 'apr-stream'
 import { FORMATS } from '../../../dist/formats/formats.js'
 import { openInput } from '../../../dist/streams/open-input.js'
-import { sameBytes } from '../../helpers/files.js'
+import { filesIn, sameBytes } from '../../helpers/files.js'
 import { buildGguf, type GgufTensorFields } from '../../helpers/gguf-file.js'
 import { layoutFiles } from '../../helpers/layout-files.js'
 import { memorySource } from '../../helpers/memory-source.js'
@@ -52,6 +52,26 @@ void test('parts of any size are joined to the model that they were cut from', a
       t.match(await verify(again), { ok: true })
     }
   }
+})
+
+void test('the writer cuts by bytes of data, and what it has written joins to the same file', async (t) => {
+  const folder = t.testdir({})
+  const output = join(folder, 'model.gguf')
+  for (const splitMaxBytes of [1, 60_000, 100_000, 1e9]) {
+    await pipeline(ggufReader(GOLDEN, { recordBytes: 10_000 }), ggufWriter(output, { splitMaxBytes }))
+    const names = filesIn(folder)
+    const expected = t.testdirName + '-expected'
+    mkdirSync(expected)
+    const first = basename(await cut(expected, GOLDEN, { maxFileBytes: splitMaxBytes }))
+    t.strictSame(names, filesIn(expected))
+    for (const name of names) sameBytes(t, readFileSync(join(folder, name)), readFileSync(join(expected, name)), name)
+    const joined = join(folder, 'joined.gguf')
+    await pipeline(ggufReader(join(folder, first)), ggufWriter(joined))
+    sameBytes(t, readFileSync(joined), readFileSync(GOLDEN), `joined from parts of ${splitMaxBytes}`)
+    for (const name of filesIn(folder)) rmSync(join(folder, name))
+    rmSync(expected, { recursive: true })
+  }
+  t.throws(() => ggufWriter(output, { splitMaxBytes: 0 }), { code: 'APR_BAD_OPTION' })
 })
 
 void test('a model that fits into one part is one file', async (t) => {

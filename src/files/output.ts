@@ -6,15 +6,14 @@
  */
 import { dirname } from 'node:path'
 import fs from 'fs-extra'
-import { AprError } from '../model/errors.js'
 import { openParts, refuseForeign, type Start } from './earlier-run.js'
+import { pathsOf, placesOf, stalePlaces, type FileNames } from './output-files.js'
 import type { OutputOptions } from './output-options.js'
 import { checkLock, holdsLock, lock } from './lock/lock.js'
-import { Journal, parseJournal, type JournalEntry, type Notes } from './journal.js'
+import { Journal, parseJournal, type JournalEntry } from './journal.js'
 import { OpenOutput } from './lock/open-outputs.js'
 import {
   checkPlace,
-  filePath,
   journalPath,
   movedPath,
   partialPath,
@@ -27,9 +26,6 @@ import { closeParts, finishPart, type Ending, type Part, type Place } from './pa
 import { permitAs, permitNew } from './permissions.js'
 import { placeFiles, putInPlace, recoverPlacing, removeReplaced, type Paths } from './placing.js'
 import { rearrangeParts, type Move } from './rearrange.js'
-
-/** What an output is made of: the names of its files. The first is the one by which the others are found. */
-type FileNames = readonly { readonly name: string }[]
 
 export class Output {
   readonly place: OutputPlace
@@ -103,7 +99,7 @@ export class Output {
       if (earlier?.placing || places.length > 1) {
         for (const { path } of places) await checkPlace(path, options.overwrite)
       }
-      await stalePaths(place, names, options)
+      await stalePlaces(place, names, options)
       // Of several files the journal tells whose they are before there are any.
       start = await openParts(place, places, earlier, options, async () => {
         if (places.length > 1) await journal.begin(names, job)
@@ -218,7 +214,7 @@ export class Output {
     const { overwrite } = this.#options
     const names = this.#parts.map(({ name }) => name)
     const files = this.#parts.map(({ path }) => path)
-    const stale = await stalePaths(this.place, names, this.#options)
+    const stale = await stalePlaces(this.place, names, this.#options)
     for (const path of files) await checkPlace(path, overwrite)
     const [only] = files.length === 1 && stale.length === 0 ? files : []
     const paths = { files, stale: stale.map(({ path }) => path) }
@@ -245,48 +241,6 @@ export class Output {
 /** Whether a later run goes on with what a failed one leaves. */
 function isKept({ resume, job }: OutputOptions): boolean {
   return resume === true && job !== undefined
-}
-
-/** Bytes on the disk that a new run would use again or free: those of an earlier run's partial files. */
-export async function partialBytes(place: OutputPlace, files: FileNames): Promise<number> {
-  let bytes = 0
-  for (const { path } of await placesOf(place, files)) {
-    bytes += Number((await statOrUndefined(partialPath(path)))?.blocks ?? 0) * 512
-  }
-  return bytes
-}
-
-async function placesOf(place: OutputPlace, files: FileNames): Promise<Place[]> {
-  const places: Place[] = []
-  for (const { name } of files) places.push({ name, path: await filePath(place, name) })
-  return places
-}
-
-async function pathsOf(place: OutputPlace, { files, stale }: NonNullable<Notes['placing']>): Promise<Paths> {
-  const resolve = (names: readonly string[]): Promise<string[]> =>
-    Promise.all(names.map((name) => filePath(place, name)))
-  return { files: await resolve(files), stale: await resolve(stale) }
-}
-
-/**
- * What an earlier output has left that readers would take for a part of this one.
- * @throws AprError `APR_EXISTS` where it may not be replaced, `APR_SAME_FILE` where it is the input
- */
-async function stalePaths(
-  place: OutputPlace,
-  names: readonly string[],
-  { isPart, overwrite, origin }: OutputOptions,
-): Promise<Place[]> {
-  if (!isPart) return []
-  const found = (await fs.readdir(place.folder)).filter((name) => isPart(name) && !names.includes(name)).sort()
-  const stale = await placesOf(
-    place,
-    found.map((name) => ({ name })),
-  )
-  for (const { path } of stale) await refuseSameFile(path, origin)
-  if (stale.length === 0 || overwrite) return stale
-  const what = `expected no part of another output beside this one, found ${found.join(', ')}; \`overwrite\` removes it`
-  throw new AprError('APR_EXISTS', what, { file: stale[0]?.path ?? place.path })
 }
 
 /** Whether it was not there. */

@@ -64,20 +64,20 @@ async function failEveryCall(t: Test, folder: string, overwrite: boolean, job: (
   let failed = 0
   for (let n = 0; n < calls.length; n++) {
     await prepare(folder, overwrite)
-    let label = ''
-    let isPlaced = false
+    const found = { label: '', isPlaced: false }
     const { error } = await settle(() =>
       intercept(async (call, perform) => {
         if (call.number !== n) {
           const value = call.name === 'fsync' ? undefined : await perform()
-          isPlaced ||= label === '' && call.name === 'link' && call.path.includes('out-00001-of')
+          found.isPlaced ||= found.label === '' && call.name === 'link' && call.path.includes('out-00001-of')
           return value
         }
-        label = call.label
+        found.label = call.label
         if (call.name === 'close') await perform()
         throw systemError('EIO', call)
       }, job),
     )
+    const { label, isPlaced } = found
     if (error) failed++
     const left = contents(folder)
     const problem = (what: string): unknown => problems.push(`call ${n}, ${label}: ${what}`)
@@ -105,10 +105,10 @@ void test('a process may be killed at any call: what stood there comes back, or 
     const expected = contents(folder)
     const first = 'out-00001-of-00005.gguf'
     t.ok(expected[first], 'the first part')
-    // Every call from the first that ends a partial file on, and some before.
-    const end = calls.findIndex(({ name }) => name === 'ftruncate')
+    // Every call while the files take their places, and some before.
+    const placing = calls.findIndex(({ name }) => name === 'rename' || name === 'link')
     const problems: string[] = []
-    for (let n = 10; n < calls.length; n += n < end + 20 ? 9 : 1) {
+    for (let n = 10; n < calls.length; n += n < placing - 12 ? 11 : 1) {
       await prepare(folder, overwrite)
       await killedAt(n, output, overwrite)
       const left = contents(folder)

@@ -1,0 +1,53 @@
+/** Which files an output is made of, and which an earlier one has left. */
+import fs from 'fs-extra'
+import { AprError } from '../model/errors.js'
+import type { Placing } from './journal.js'
+import type { OutputOptions } from './output-options.js'
+import { filePath, partialPath, refuseSameFile, statOrUndefined, type OutputPlace } from './output-place.js'
+import type { Place } from './part.js'
+import type { Paths } from './placing.js'
+
+/** What an output is made of: the names of its files. The first is the one by which the others are found. */
+export type FileNames = readonly { readonly name: string }[]
+
+/** Bytes on the disk that a new run would use again or free: those of an earlier run's partial files. */
+export async function partialBytes(place: OutputPlace, files: FileNames): Promise<number> {
+  let bytes = 0
+  for (const { path } of await placesOf(place, files)) {
+    bytes += Number((await statOrUndefined(partialPath(path)))?.blocks ?? 0) * 512
+  }
+  return bytes
+}
+
+export async function placesOf(place: OutputPlace, files: FileNames): Promise<Place[]> {
+  const places: Place[] = []
+  for (const { name } of files) places.push({ name, path: await filePath(place, name) })
+  return places
+}
+
+export async function pathsOf(place: OutputPlace, { files, stale }: Placing): Promise<Paths> {
+  const resolve = (names: readonly string[]): Promise<string[]> =>
+    Promise.all(names.map((name) => filePath(place, name)))
+  return { files: await resolve(files), stale: await resolve(stale) }
+}
+
+/**
+ * What an earlier output has left that readers would take for a part of this one.
+ * @throws AprError `APR_EXISTS` where it may not be replaced, `APR_SAME_FILE` where it is the input
+ */
+export async function stalePlaces(
+  place: OutputPlace,
+  names: readonly string[],
+  { isPart, overwrite, origin }: OutputOptions,
+): Promise<Place[]> {
+  if (!isPart) return []
+  const found = (await fs.readdir(place.folder)).filter((name) => isPart(name) && !names.includes(name)).sort()
+  const stale = await placesOf(
+    place,
+    found.map((name) => ({ name })),
+  )
+  for (const { path } of stale) await refuseSameFile(path, origin)
+  if (stale.length === 0 || overwrite) return stale
+  const what = `expected no part of another output beside this one, found ${found.join(', ')}; \`overwrite\` removes it`
+  throw new AprError('APR_EXISTS', what, { file: stale[0]?.path ?? place.path })
+}

@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { EXIT_CODES, quantizeCommand, type QuantizeFlags } from './cli/quantize-command.js'
+import type { ConvertFlags } from './cli/convert-command.js'
+import { EXIT_CODES } from './cli/job-command.js'
+import { quantizeCommand, type QuantizeFlags } from './cli/quantize-command.js'
 import type { ReadFlags } from './cli/read-commands.js'
 import { VERSION } from './version.js'
 import { reportFailure, UsageError } from './cli/output.js'
@@ -27,17 +29,21 @@ async function main(): Promise<void> {
 
 function buildProgram(): Command {
   const program = new Command('apr-stream')
-    .description('Quantize .apr model files of any size to Q4_K in constant memory.')
+    .description('Convert and quantize model files of any size in constant memory: APR, GGUF and safetensors.')
     .version(VERSION, '-V, --version')
     .showHelpAfterError('(run with --help to see all options)')
     .exitOverride()
     .configureHelp({ showGlobalOptions: true })
 
-  program
+  const quantize = program
     .command('quantize')
     .description('Quantize a model to Q4_K. The output appears whole or not at all.')
-    .argument('<file>', 'the .apr model to quantize', path)
-    .option('-o, --output <file>', 'where the result goes (default: FILE with .q4k.apr)', path)
+    .argument(
+      '<file>',
+      'the model to quantize: a file, the first file of a split model, or a folder of safetensors',
+      path,
+    )
+    .option('-o, --output <file>', 'where the result goes (default: FILE with .q4k.apr or .q4k.gguf)', path)
     .addOption(new Option('-s, --scheme <scheme>', 'block format').choices(['q4k']).default('q4k'))
     .addOption(
       new Option(
@@ -73,20 +79,36 @@ function buildProgram(): Command {
     .option('--only <pattern>', 'quantize only tensors whose name matches this glob; may be given again', gather)
     .option('--skip <pattern>', 'do not quantize tensors whose name matches this glob; may be given again', gather)
     .option('--strict', 'take warnings for errors: nothing is written where the plan has one')
-    .option('--plan', 'say what would be done, from the index alone, and write nothing')
-    .option('--json', 'print one JSON object on standard output, and nothing else there')
-    .option('-f, --force', 'replace an existing output')
-    .option('--resume', 'go on from what an interrupted run of the same job has left; leave it again when interrupted')
-    .option('--no-space-check', 'start also where the disk has too little room')
-    .option('-q, --quiet', 'print nothing but errors')
-    .option('--debug', 'show where in the code an error came from')
     .addHelpText('after', QUANTIZE_EXAMPLES)
     .action((file: string, flags: QuantizeFlags) => quantizeCommand(file, flags))
+  addOutputOptions(quantize)
+
+  const convert = program
+    .command('convert')
+    .description(
+      'Convert a model to another format, or join and split one. Always streams. The output appears whole or not at all.',
+    )
+    .argument('<input>', 'the model: a file, the first file of a split model, or a folder of safetensors', path)
+    .requiredOption(
+      '-o, --output <path>',
+      'where the result goes; its name tells the format, where --to does not',
+      path,
+    )
+    .addOption(
+      new Option('--outtype <type>', 'dtype of the matrices where GGUF is made: auto is that of the first half float')
+        .choices(['auto', 'f32', 'f16', 'bf16'])
+        .default('auto'),
+    )
+    .addHelpText('after', CONVERT_EXAMPLES)
+    .action(async (file: string, flags: ConvertFlags) =>
+      (await import('./cli/convert-command.js')).convertCommand(file, flags),
+    )
+  addOutputOptions(convert)
 
   program
     .command('inspect')
     .description('Show header, flags, metadata and tensors of a model.')
-    .argument('<file>', 'an .apr model', path)
+    .argument('<file>', 'a model: a file, the first file of a split model, or a folder of safetensors', path)
     .option('--json', 'print one JSON object')
     .option('--debug', 'show where in the code an error came from')
     .action(async (file: string, flags: ReadFlags) =>
@@ -95,8 +117,10 @@ function buildProgram(): Command {
 
   program
     .command('verify')
-    .description('Read a whole model and check all of it: structure, padding, block scales, checksum.')
-    .argument('<file>', 'an .apr model', path)
+    .description(
+      'Read a whole model and check all of it: structure, padding, block scales, and the checksum of an .apr file.',
+    )
+    .argument('<file>', 'a model: a file, the first file of a split model, or a folder of safetensors', path)
     .option('--json', 'print one JSON object')
     .option('--debug', 'show where in the code an error came from')
     .action(async (file: string, flags: ReadFlags) =>
@@ -106,11 +130,49 @@ function buildProgram(): Command {
   return program
 }
 
+/** What the commands that write a model have in common. */
+function addOutputOptions(command: Command): void {
+  command
+    .addOption(
+      new Option('--to <format>', "format of the output (default: told by the output's name)").choices([
+        'apr',
+        'gguf',
+        'safetensors',
+      ]),
+    )
+    .option('--pre <name>', 'pre-tokenizer, as llama.cpp calls it, where GGUF is made of an unknown tokenizer', path)
+    .option('--config <folder>', 'where config.json and the tokenizer are, for a model that comes without them', path)
+    .addOption(
+      new Option(
+        '--split-max-size <size>',
+        'tensor data in a file at the most: bytes, or thousands of them as 500M or 2G (default: one file)',
+      ).argParser(splitSize),
+    )
+    .option('--plan', 'say what would be done, from the index alone, and write nothing')
+    .option('--json', 'print one JSON object on standard output, and nothing else there')
+    .option('-f, --force', 'replace an existing output')
+    .option('--resume', 'go on from what an interrupted run of the same job has left; leave it again when interrupted')
+    .option('--no-space-check', 'start also where the disk has too little room')
+    .option('-q, --quiet', 'print nothing but errors')
+    .option('--debug', 'show where in the code an error came from')
+}
+
+const CONVERT_EXAMPLES = `
+Examples:
+  $ apr-stream convert Qwen3-0.6B/ -o qwen3.gguf                    what llama.cpp's converter writes
+  $ apr-stream convert Qwen3-0.6B/ -o qwen3.gguf --plan             tensors, keys and exact sizes; writes nothing
+  $ apr-stream convert model.gguf -o model.apr                      GGUF to APR
+  $ apr-stream convert big.gguf -o parts.gguf --split-max-size 2G   splits
+  $ apr-stream convert parts-00001-of-00003.gguf -o big.gguf        joins
+
+Exit status: as of quantize. A job that failed leaves nothing behind, with --resume what the next run goes on from.`
+
 const QUANTIZE_EXAMPLES = `
 Examples:
   $ apr-stream quantize model.apr                        writes model.q4k.apr
   $ apr-stream quantize model.apr --plan                 exact output size, ratio, memory, room on the disk
   $ apr-stream quantize model.apr --skip 'lm_head.*'     keeps the output projection as it is
+  $ apr-stream quantize Qwen3-0.6B/ -o qwen3.gguf        converts on the way
   $ apr-stream quantize model.apr --json -f -o out.apr   for scripts: a report as JSON
 
 Exit status: 0 done, 1 failed, 2 wrong usage, ${exitStatusOfSignals()}. A job that failed leaves nothing
@@ -135,6 +197,16 @@ function path(value: string): string {
 function wholeNumber(value: string): number {
   if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError('expected a whole number above 0')
   return Number(value)
+}
+
+/** As llama.cpp's converter takes it: bytes, or thousands, millions or thousands of millions of them. */
+function splitSize(value: string): number {
+  const [, digits, unit = ''] = /^([1-9]\d{0,14})([KMG]?)$/.exec(value) ?? []
+  const size = Number(digits) * { '': 1, K: 1e3, M: 1e6, G: 1e9 }[unit as '' | 'K' | 'M' | 'G']
+  if (!Number.isSafeInteger(size)) {
+    throw new InvalidArgumentError('expected bytes above 0, as 500000, 500M or 2G')
+  }
+  return size
 }
 
 await main()

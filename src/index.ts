@@ -45,11 +45,11 @@ export {
   type ConvertedTensor,
   type ConvertOptions,
   type ConvertReport,
-  type MetadataEntry,
   type OutputFile,
   type SourceTensor,
 } from './jobs/conversion.js'
 export type { FormatName } from './jobs/ways.js'
+export type { MetadataEntry } from './formats/format.js'
 export { plan, type DTypeCensus, type Plan, type PlannedTensor, type PlanOptions } from './jobs/plan.js'
 export { inspect, type InspectedTensor, type Inspection } from './jobs/inspect.js'
 export { verify, type Verification } from './jobs/verify.js'
@@ -57,4 +57,13 @@ export type { ReadOptions } from './jobs/input.js'
 export type { DiagnosticsMessage, JobEndMessage, JobStartMessage } from './jobs/observe.js'
 export type { OutputMessage } from './files/diagnostics.js'
 export type { Mode, ModeOptions } from './jobs/mode.js'
-export type { ErrorFields, ErrorJson, InspectJson, PlanJson, QuantizeJson, VerifyJson } from './cli/json.js'
+export type {
+  ConversionPlanJson,
+  ConvertJson,
+  ErrorFields,
+  ErrorJson,
+  InspectJson,
+  PlanJson,
+  QuantizeJson,
+  VerifyJson,
+} from './cli/json.js'

@@ -10,6 +10,11 @@ export function inFlags(error: unknown, { compat }: { compat?: 'apr' }): unknown
     overwrite: '--force',
     'spaceCheck: false': '--no-space-check',
     strict: '--strict',
+    to: '--to',
+    pre: '--pre',
+    config: '--config',
+    outtype: '--outtype',
+    splitMaxBytes: '--split-max-size',
   }
   const what = error.what.replace(/`([^`]*)`/g, (quoted, option: string) => words[option] ?? quoted)
   // The same object: it knows where it was thrown.

@@ -2,6 +2,8 @@
  * What the command line prints with `--json`. A field is never taken away and keeps its meaning as long as
  * `schemaVersion` stays; fields may be added.
  */
+import type { ConversionPlan, ConvertReport } from '../jobs/conversion.js'
+import type { FormatName } from '../jobs/ways.js'
 import type { Inspection } from '../jobs/inspect.js'
 import type { Plan } from '../jobs/plan.js'
 import type { QuantizeReport } from '../jobs/job.js'
@@ -25,11 +27,23 @@ export interface PlanJson extends Versioned, Omit<Plan, 'freeBytes'> {
   freeBytes?: number | undefined
 }
 
-/** `inspect --json`. */
+/** `convert --json`. */
+export interface ConvertJson extends Versioned, Omit<ConvertReport, 'restartReason'> {
+  restartReason?: string | undefined
+}
+
+/** `convert --plan --json`. */
+export interface ConversionPlanJson extends Versioned, Omit<ConversionPlan, 'freeBytes'> {
+  output: string
+  freeBytes?: number | undefined
+}
+
+/** `inspect --json`. Of GGUF an array of more than 16 elements is `{ length, first }`, integers over 2^53 are strings. */
 export interface InspectJson extends Versioned, Inspection {}
 
 /** `verify --json`. */
-export interface VerifyJson extends Versioned, Omit<Verification, 'error'> {
+export interface VerifyJson extends Versioned, Omit<Verification, 'error' | 'format'> {
+  format?: FormatName | undefined
   error?: ErrorFields | undefined
 }
 
@@ -46,4 +60,4 @@ export interface ErrorFields extends Omit<AprErrorJson, 'code'> {
   syscall?: string | undefined
 }
 
-export type CliJson = QuantizeJson | PlanJson | InspectJson | VerifyJson | ErrorJson
+export type CliJson = QuantizeJson | PlanJson | ConvertJson | ConversionPlanJson | InspectJson | VerifyJson | ErrorJson

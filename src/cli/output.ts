@@ -52,7 +52,9 @@ export function printJson(value: CliJson, texts: Readonly<Record<string, string>
 }
 
 function toJson(value: unknown): string {
-  return visibleJson(JSON.stringify(value))
+  // JSON has no integers over 2^53 that every reader takes for what they are.
+  const text = JSON.stringify(value, (_, item: unknown) => (typeof item === 'bigint' ? String(item) : item))
+  return visibleJson(text)
 }
 
 function printItems(items: readonly unknown[]): void {
@@ -118,4 +120,10 @@ export function columns(rows: readonly (readonly string[])[], right: readonly nu
       .join('  ')
       .trimEnd(),
   )
+}
+
+/** How the size changes. */
+export function sizeChange(ratio: number): string {
+  if (ratio === 1) return 'the same size'
+  return ratio >= 1 ? `${ratio.toFixed(2)} times smaller` : `${(1 / ratio).toFixed(2)} times larger`
 }

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
 import { plan, type Plan } from '../jobs/plan.js'
 import type { QuantizeOptions, QuantizeReport } from '../jobs/job.js'
@@ -7,10 +8,11 @@ import { printable } from '../model/errors.js'
 import { inFlags } from './flags.js'
 import { SCHEMA_VERSION } from './json.js'
 import { selectByPatterns } from './patterns.js'
-import { bytes, columns, count, plural, print, printJson, UsageError, warn } from './output.js'
+import { outputOptions, runJob, type OutputFlags } from './job-command.js'
+import { bytes, columns, count, plural, print, printJson, sizeChange, UsageError, warn } from './output.js'
+import type { FormatName } from '../jobs/ways.js'
 
-export interface QuantizeFlags {
-  output?: string
+export interface QuantizeFlags extends OutputFlags {
   fit?: Fit
   kept?: Kept
   compat?: 'apr'
@@ -18,17 +20,9 @@ export interface QuantizeFlags {
   only?: string[]
   skip?: string[]
   strict?: boolean
-  plan?: boolean
-  json?: boolean
-  force?: boolean
-  spaceCheck: boolean
-  resume?: boolean
   threads?: number
-  quiet?: boolean
 }
 
-/** As shells tell a process that a signal ended: 128 and the signal's number. */
-export const EXIT_CODES = { SIGHUP: 129, SIGINT: 130, SIGQUIT: 131, SIGTERM: 143 }
 const SHOWN_TENSORS = 20
 
 const REASONS: Record<Reason, string> = {
@@ -45,7 +39,7 @@ const REASONS: Record<Reason, string> = {
 
 /** @throws UsageError for flags that do not go together */
 export async function quantizeCommand(file: string, flags: QuantizeFlags): Promise<void> {
-  const output = flags.output ?? defaultOutput(file)
+  const output = flags.output ?? defaultOutput(file, flags.to)
   const options = await toOptions(flags)
   if (flags.plan) {
     // A plan makes little that lasts: a young generation that stays small keeps all of it below 100 MB.
@@ -59,34 +53,19 @@ export async function quantizeCommand(file: string, flags: QuantizeFlags): Promi
     return
   }
   // Loaded only now: a plan needs neither streams nor a bar, and stays small.
-  const [{ quantize }, { createProgressBar }] = await Promise.all([
-    import('../jobs/quantize.js'),
-    import('./progress-bar.js'),
-  ])
-  const isShown = process.stderr.isTTY && !flags.quiet && !flags.json
-  const bar = isShown ? createProgressBar() : undefined
-  const { signal, dispose } = interruptible()
-  try {
-    const report = await quantize(file, output, { ...options, signal, ...(bar && { onProgress: bar.update }) })
-    bar?.stop()
-    if (!flags.quiet) report.warnings.forEach(warn)
-    if (flags.json) printJson({ schemaVersion: SCHEMA_VERSION, ...report })
-    else if (!flags.quiet) printReport(report)
-  } catch (error) {
-    bar?.stop()
-    if (!signal.aborted) throw inFlags(error, flags)
-    process.exitCode = EXIT_CODES[signal.reason as keyof typeof EXIT_CODES]
-    if (flags.json) printJson({ schemaVersion: SCHEMA_VERSION, error: { code: 'ABORT_ERR', message: 'interrupted' } })
-    process.stderr.write(
-      flags.resume ? 'interrupted: --resume goes on from here\n' : 'interrupted: nothing was written\n',
-    )
-  } finally {
-    dispose()
-  }
+  const { quantize } = await import('../jobs/quantize.js')
+  await runJob(flags, async (job) => {
+    const report = await quantize(file, output, { ...options, ...job })
+    return () => {
+      if (!flags.quiet) report.warnings.forEach(warn)
+      if (flags.json) printJson({ schemaVersion: SCHEMA_VERSION, ...report })
+      else if (!flags.quiet) printReport(report)
+    }
+  })
 }
 
 async function toOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
-  const { compat, only, skip, mode, force, spaceCheck } = flags
+  const { compat, only, skip, mode } = flags
   if (flags.resume && mode === 'memory')
     throw new UsageError('--resume goes on with a stream; it cannot be had with --mode memory')
   if (compat && (flags.fit === 'search' || (flags.kept && flags.kept !== 'f32'))) {
@@ -99,33 +78,18 @@ async function toOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
     fit: flags.fit ?? (compat ? 'minmax' : 'search'),
     kept: flags.kept ?? (compat ? 'f32' : 'auto'),
     mode,
-    overwrite: force ?? false,
-    spaceCheck,
+    ...outputOptions(flags),
     strict: flags.strict ?? false,
-    resume: flags.resume ?? false,
     ...(flags.threads !== undefined && { threads: flags.threads }),
   }
 }
 
-function defaultOutput(file: string): string {
-  return `${file.replace(/\.apr$/, '')}.q4k.apr`
-}
-
-/** A signal that Ctrl-C aborts, with its name as the reason, as other ends do. A second one ends the process at once. */
-function interruptible(): { signal: AbortSignal; dispose: () => void } {
-  const controller = new AbortController()
-  const interrupt = (name: NodeJS.Signals): void => {
-    if (controller.signal.aborted) process.exit(EXIT_CODES[name as keyof typeof EXIT_CODES])
-    controller.abort(name)
-  }
-  const names = Object.keys(EXIT_CODES)
-  for (const name of names) process.on(name, interrupt)
-  return {
-    signal: controller.signal,
-    dispose: () => {
-      for (const name of names) process.off(name, interrupt)
-    },
-  }
+/** Beside the input; safetensors, which do not hold Q4_K, become GGUF. */
+function defaultOutput(file: string, to?: FormatName): string {
+  const [, stem = file, ending] = /^(.+?)(\.apr|\.gguf|\.safetensors|[/\\]+)$/.exec(file) ?? []
+  const isFolder = statSync(file, { throwIfNoEntry: false })?.isDirectory() ?? false
+  const isGguf = to ? to === 'gguf' : isFolder || ending === '.gguf' || ending === '.safetensors'
+  return `${stem}.q4k.${isGguf ? 'gguf' : 'apr'}`
 }
 
 function printReport(report: QuantizeReport): void {
@@ -133,7 +97,7 @@ function printReport(report: QuantizeReport): void {
   if (report.resumedTensors > 0) print(`resumed: ${plural(report.resumedTensors, 'tensor')} of an earlier run`)
   const { inputBytes, outputBytes, ratio, seconds, peakMemoryBytes, mode } = report
   print(printable(report.output))
-  print(`  ${bytes(inputBytes)} -> ${bytes(outputBytes)}, ${change(ratio)}`)
+  print(`  ${bytes(inputBytes)} -> ${bytes(outputBytes)}, ${sizeChange(ratio)}`)
   for (const line of reasonLines(report.reasons)) print(`  ${line}`)
   print(
     `  ${seconds.toFixed(2)} s, ${bytes(inputBytes / seconds)}/s, peak memory ${bytes(peakMemoryBytes)} (mode ${mode})`,
@@ -143,7 +107,7 @@ function printReport(report: QuantizeReport): void {
 function printPlan(plan: Plan, output: string): void {
   const { inputBytes, outputBytes, ratio, freeBytes, peakMemoryBytes, mode } = plan
   print(`${printable(plan.input)} -> ${printable(output)}`)
-  print(`  ${count(inputBytes)} bytes -> ${count(outputBytes)} bytes, ${change(ratio)}`)
+  print(`  ${count(inputBytes)} bytes -> ${count(outputBytes)} bytes, ${sizeChange(ratio)}`)
   for (const line of reasonLines(plan.reasons)) print(`  ${line}`)
   for (const [title, dtypes] of Object.entries({ before: plan.inputDTypes, after: plan.outputDTypes })) {
     const census = Object.entries(dtypes).map(
@@ -168,12 +132,6 @@ function printPlan(plan: Plan, output: string): void {
   for (const line of columns([['tensor', 'shape', 'dtype', 'bytes', 'bytes after', ''], ...rows], [3, 4])) print(line)
   const more = plan.decisions.length - rows.length
   if (more > 0) print(`... and ${plural(more, 'more tensor')}; --json lists all`)
-}
-
-/** How the size changes. */
-function change(ratio: number): string {
-  if (ratio === 1) return 'the same size'
-  return ratio >= 1 ? `${ratio.toFixed(2)} times smaller` : `${(1 / ratio).toFixed(2)} times larger`
 }
 
 function reasonLines(reasons: Partial<Record<Reason, number>>): string[] {

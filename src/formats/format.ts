@@ -79,6 +79,19 @@ export interface FileDescription {
   readonly metadataText?: string
   /** By key the types of the metadata's values, where they have types. */
   readonly metadataTypes?: Readonly<Record<string, string>>
+  /** Bytes of the files beside the tensors' that belong to the model, by name. */
+  readonly sideFiles?: Readonly<Record<string, number>>
+}
+
+/** A key of the metadata. */
+export interface MetadataEntry {
+  readonly key: string
+  /** As the format calls it. */
+  readonly type: string
+  /** The value, or of a long array its first elements; left out where it is a long text that stands for something else. */
+  readonly value?: unknown
+  /** Elements of an array that was cut, or characters of a text that was left out. */
+  readonly length?: number
 }
 
 /** One of the files that make up an output. */
@@ -125,6 +138,8 @@ export interface FormatOf<M extends ModelOf<string>> {
   readonly extension: string
   /** Name of a model's file in a folder of its own; undefined where models are files and never folders. */
   readonly nameInFolder?: string
+  /** Whether a model may be cut into several files. */
+  readonly isSplittable: boolean
   /** Whether readers of an output of this name take a file beside it for a part of it, by the file's name. */
   isPart?(name: string, fileName: string): boolean
   /** Whether a file that starts with these bytes is of this format; of a folder there are none. */
@@ -146,10 +161,10 @@ export interface FormatOf<M extends ModelOf<string>> {
   withQuantized(model: M, tensors: readonly TensorInfo[], isQuantized: boolean): M
   /** The metadata, as values. */
   metadata(model: M): Readonly<Record<string, unknown>>
-  /** By key the types of the metadata's values, where the format has types. */
-  metadataTypes?(model: M): Readonly<Record<string, string>>
   /** The same model with some of its metadata set, or removed where undefined; a model of its own also without changes. */
   withMetadata(model: M, changes: Readonly<Record<string, unknown>>): M
+  /** The metadata as it will be written, key by key, long values cut: what a plan tells. */
+  describeMetadata(model: M): MetadataEntry[]
   /** Bytes of metadata, for estimates of memory. */
   metadataBytes(model: M): number
 }

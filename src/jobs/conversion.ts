@@ -3,7 +3,7 @@ import { dirname } from 'node:path'
 import { outputPath } from '../files/output-place.js'
 import { absolutePath, toPath } from '../files/path.js'
 import { isByteSource } from '../files/open-source.js'
-import { layoutBytes, type OpenedModel } from '../formats/format.js'
+import { layoutBytes, type MetadataEntry, type OpenedModel } from '../formats/format.js'
 import { formatOf, FORMATS } from '../formats/formats.js'
 import type { ByteSource } from '../model/byte-source.js'
 import type { DType } from '../model/dtypes.js'
@@ -18,7 +18,7 @@ import { openToRead } from './input.js'
 import type { Progress } from './job.js'
 import { freeBytes } from './open-output.js'
 import { folderOf } from './plan.js'
-import { formatByName, PASS, wayTo, type FormatName, type JobStage } from './ways.js'
+import { checkSplit, formatByName, PASS, wayTo, type FormatName, type JobStage } from './ways.js'
 
 export interface ConvertOptions extends ToGgufOptions, ReaderOptions {
   /** Format of the output. Default: the one that its name speaks of. */
@@ -66,14 +66,6 @@ export interface SourceTensor {
   readonly bytes: number
 }
 
-/** A value of the output's metadata. */
-export interface MetadataEntry {
-  readonly key: string
-  /** The type that the format gives it; undefined where it gives none. */
-  readonly type: string | undefined
-  readonly value: unknown
-}
-
 /** What a plan and a report both tell. */
 export interface ConversionSummary {
   readonly input: string
@@ -95,7 +87,7 @@ export interface ConversionPlan extends ConversionSummary {
   readonly freeBytes: number | undefined
   /** Every tensor of the output, in its order. */
   readonly decisions: readonly ConvertedTensor[]
-  /** Every value that will be written, in its order. */
+  /** Every key that will be written, in its order, with its value, cut where it is long. */
   readonly metadata: readonly MetadataEntry[]
 }
 
@@ -140,7 +132,7 @@ export async function planConversion(
       ...summary,
       freeBytes: folder === undefined ? undefined : await freeBytes(folder),
       decisions: decisionsOf(opened.model, model, stage),
-      metadata: metadataOf(model),
+      metadata: formatOf(model).describeMetadata(model),
     }
   } finally {
     await found.close()
@@ -162,6 +154,7 @@ export async function planOf(
     const what = `expected an output that ends with ${endings.join(', ')} or a slash, or \`to\` to say its format, found neither`
     throw new AprError('APR_BAD_OPTION', what, { ...(output !== '' && { file: output }) })
   }
+  checkSplit(to, options.splitMaxBytes)
   const { format: from } = source
   const way = await wayTo(to, from, options)
   const stage = way ?? PASS
@@ -195,10 +188,4 @@ function decisionsOf(source: Model, model: Model, stage: JobStage): ConvertedTen
     })
     return { name, dtype, shape, bytes: size, sources }
   })
-}
-
-function metadataOf(model: Model): MetadataEntry[] {
-  const format = formatOf(model)
-  const types = format.metadataTypes?.(model) ?? {}
-  return Object.entries(format.metadata(model)).map(([key, value]) => ({ key, type: types[key], value }))
 }

@@ -3,7 +3,7 @@ import { layoutBytes, type OpenedModel } from '../formats/format.js'
 import { FORMATS, formatOf } from '../formats/formats.js'
 import type { Model } from '../model/model.js'
 import { freeBytes } from './open-output.js'
-import { formatByName, wayTo, type FormatName } from './ways.js'
+import { checkSplit, formatByName, wayTo, type FormatName } from './ways.js'
 import type { Decision, Reason } from '../quant/policy.js'
 import type { JobSummary, QuantizeOptions } from './job.js'
 import { AprError } from '../model/errors.js'
@@ -78,6 +78,7 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
     const { pre, config } = checked
     const { format } = opened.model
     const to = checked.to ?? formatByName(output ?? '') ?? format
+    checkSplit(to, checked.splitMaxBytes)
     const way = await wayTo(to, format, { outtype: 'auto', pre, config })
     const converted = way ? way.derive(opened.model) : opened.model
     const planned = planJob(new Quantization(checked), converted, opened, checked)

@@ -25,7 +25,7 @@ import { planJob, type Plan } from './plan.js'
 import { progressStage, reporter } from './progress.js'
 import { run, taken } from './run.js'
 import { refuseWarnings } from './warnings.js'
-import { formatByName, wayTo, type JobStage } from './ways.js'
+import { checkSplit, formatByName, wayTo, type JobStage } from './ways.js'
 import { collect, writeWhole } from './write-in-memory.js'
 
 type CheckedOptions = Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>
@@ -139,6 +139,7 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   await turn()
   const { fit, pre, config, splitMaxBytes } = options
   const to = options.to ?? formatByName(output.given) ?? model.format
+  checkSplit(to, splitMaxBytes)
   const way = await wayTo(to, model.format, { outtype: 'auto', pre, config })
   const converted = way ? way.derive(model) : model
   const quantization = new Quantization(options)
@@ -167,7 +168,8 @@ async function quantizeStreaming({ opened, target, options, way, quantization, d
       // Only the stages that have something to do: each holds a record or two.
       ...progressStage('quantizing', opened.model.tensors, onProgress),
       // Every byte of the input is read and checked, also of tensors that are done.
-      ...(way ? [way.stream(isThere)] : []),
+      // The last stage leaves these out: one before it would take what it never saw for dropped.
+      ...(way ? [way.stream(() => false)] : []),
       quantizeStage(quantization, isThere),
       writeOpened(formatOf(derived), target, options),
     ],

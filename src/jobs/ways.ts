@@ -79,3 +79,9 @@ export function formatByName(path: string): FormatName | undefined {
   if (found !== undefined) return found
   return /[/\\]$/.test(path) ? FORMAT_NAMES.find((name) => FORMATS[name].nameInFolder !== undefined) : undefined
 }
+
+/** @throws AprError `APR_BAD_OPTION` for a model that is to be split and cannot be */
+export function checkSplit(to: FormatName, splitMaxBytes: number | undefined): void {
+  if (splitMaxBytes === undefined || FORMATS[to].isSplittable) return
+  throw new AprError('APR_BAD_OPTION', `expected no \`splitMaxBytes\` where ${to} is written: it is always one file`)
+}

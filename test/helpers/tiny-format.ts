@@ -24,6 +24,7 @@ const TAIL_BYTES = 4
 
 export const tiny: FormatOf<TinyModel> = {
   name: 'tiny',
+  isSplittable: false,
   extension: '.tiny',
   matches: (start) => start !== undefined && Buffer.from(start.subarray(0, 4)).toString('latin1') === 'TINY',
   async open(input) {
@@ -69,6 +70,7 @@ export const tiny: FormatOf<TinyModel> = {
   withQuantized: (model, tensors) => Object.freeze({ ...model, tensors }),
   metadata: ({ note }) => ({ note }),
   withMetadata: (model, changes) => Object.freeze({ ...model, ...changes }),
+  describeMetadata: ({ note }) => [{ key: 'note', type: 'string', value: note }],
   metadataBytes: ({ note }) => note.length,
 }
 

@@ -4,7 +4,7 @@ import { appendZerosCrc32, combineCrc32 } from '../../checksum/combine.js'
 import type { FormatOf, Layout, LayoutOptions } from '../format.js'
 import { align, FOOTER_BYTES, hasMagic, HEADER_BYTES } from './header.js'
 import { encodeHead, layoutModel } from './layout.js'
-import { editMetadata } from './metadata.js'
+import { describeMetadata, editMetadata } from './metadata.js'
 import { isPossibleSize, metadataBytes, withQuantized, withTensors, type AprModel } from './model.js'
 import { openModel } from './open.js'
 import { checkTensor } from './tensor-index.js'
@@ -12,6 +12,7 @@ import { checkTensor } from './tensor-index.js'
 export const apr: FormatOf<AprModel> = {
   name: 'apr',
   extension: '.apr',
+  isSplittable: false,
   matches: (start) => start !== undefined && hasMagic(start),
   open: (input) => openModel(input),
   layout,
@@ -21,6 +22,7 @@ export const apr: FormatOf<AprModel> = {
   withQuantized,
   metadata: (model) => JSON.parse(model.metadata) as Record<string, unknown>,
   withMetadata: (model, changes) => Object.freeze({ ...model, metadata: editMetadata(model.metadata, changes) }),
+  describeMetadata: ({ metadata }) => describeMetadata(metadata),
   metadataBytes,
 }
 

@@ -5,6 +5,7 @@
 import { AprError, printable } from '../../model/errors.js'
 import { found, isFields } from '../../model/found.js'
 import { utf8Bytes } from '../../model/utf8.js'
+import type { MetadataEntry } from '../format.js'
 import { findMembers, type Member } from './json-members.js'
 
 /**
@@ -51,6 +52,21 @@ export function metadataEntries(text: string, key: string): Map<string, unknown>
       return [name, JSON.parse(value.slice(valueStart, valueEnd)) as unknown]
     }),
   )
+}
+
+/** Characters of a value that is shown whole: a vocabulary takes megabytes. */
+const SHOWN_CHARACTERS = 2000
+
+/** The top-level keys with their values, long ones left out. */
+export function describeMetadata(text: string): MetadataEntry[] {
+  return scan(text).map(({ key, valueStart, valueEnd }) => {
+    const first = text[valueStart] ?? ''
+    const type =
+      { '{': 'object', '[': 'array', '"': 'string', t: 'boolean', f: 'boolean', n: 'null' }[first] ?? 'number'
+    const length = valueEnd - valueStart
+    if (length > SHOWN_CHARACTERS) return { key, type, length }
+    return { key, type, value: JSON.parse(text.slice(valueStart, valueEnd)) as unknown }
+  })
 }
 
 /**

@@ -1,7 +1,19 @@
 /** Key-value pairs as plain values, and back: what `mapMetadata` sees and gives. */
 import { AprError, printable } from '../../model/errors.js'
 import { found } from '../../model/found.js'
-import { arrayElements, arrayHead, arrayKv, holds, kv, kvValue, type Kv, type KvScalar, type ScalarType } from './kv.js'
+import type { MetadataEntry } from '../format.js'
+import {
+  arrayElements,
+  arrayHead,
+  arrayKv,
+  holds,
+  kv,
+  kvValue,
+  typeName,
+  type Kv,
+  type KvScalar,
+  type ScalarType,
+} from './kv.js'
 
 /** Types that a new key may get: the first that holds its values. */
 const NEW_TYPES = ['string', 'bool', 'u32', 'i32', 'u64', 'i64', 'f32', 'f64'] as const
@@ -12,6 +24,23 @@ const MOSTLY_Q4_K_S = kv('general.file_type', 'u32', 14)
 
 export function metadataOf(kvs: readonly Kv[]): Record<string, unknown> {
   return Object.fromEntries(kvs.map((pair) => [pair.key, kvValue(pair)]))
+}
+
+/** Elements of an array that are shown. */
+const SHOWN_ELEMENTS = 8
+
+/** A pair with its type and value, of a long array the first elements. */
+export function describeKv(pair: Kv): MetadataEntry {
+  const { key } = pair
+  const type = typeName(pair)
+  if (pair.type !== 'array') return { key, type, value: kvValue(pair) }
+  const { count } = arrayHead(pair)
+  return {
+    key,
+    type,
+    value: [...arrayElements(pair, SHOWN_ELEMENTS)],
+    ...(count > SHOWN_ELEMENTS && { length: count }),
+  }
 }
 
 /** The pairs of a model that was quantized. */

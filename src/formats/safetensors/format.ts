@@ -16,6 +16,7 @@ const SPACES = [0x20, 0x09, 0x0a, 0x0d]
 export const safetensors: FormatOf<SafetensorsModel> = {
   name: 'safetensors',
   extension: '.safetensors',
+  isSplittable: true,
   nameInFolder: SINGLE_NAME,
   isPart,
   matches: (start, fileName) => start === undefined || isIndexName(fileName) || isStart(start),
@@ -27,6 +28,9 @@ export const safetensors: FormatOf<SafetensorsModel> = {
   withQuantized: (model, tensors) => Object.freeze({ ...model, tensors }),
   metadata: ({ metadata }) => metadata,
   withMetadata: (model, changes) => Object.freeze({ ...model, metadata: changed(model.metadata, changes) }),
+  describeMetadata: ({ metadata }) => {
+    return Object.entries(metadata).map(([key, value]) => ({ key, type: 'string', value }))
+  },
   metadataBytes: ({ files }) => [...files.values()].reduce((sum, { length }) => sum + length, 0),
 }
 

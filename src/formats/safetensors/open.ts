@@ -84,7 +84,9 @@ class OpenedSafetensorsModel implements OpenedModelOf<SafetensorsModel> {
   }
 
   describe(): FileDescription {
-    return { version: '', metadata: this.model.metadata }
+    const { metadata, files } = this.model
+    const sideFiles = Object.fromEntries(Array.from(files, ([name, { length }]) => [name, length]))
+    return { version: '', metadata, sideFiles }
   }
 
   passed(): void {

@@ -1,11 +1,13 @@
 /** The formats whose files are damaged: how they are read and written, and what good files there are. */
 import { readFileSync } from 'node:fs'
-import { aprReader, arrayKv, ggufReader, ggufWriter, kv } from 'apr-stream'
+import { aprReader, arrayKv, ggufReader, ggufWriter, kv, safetensorsReader, safetensorsWriter } from 'apr-stream'
 import { buildApr, f32Bytes } from '../helpers/apr-file.js'
 import { buildGguf, GGUF_DTYPES } from '../helpers/gguf-file.js'
+import { canonicalFile, tensorsFile, type FileTensor } from '../helpers/safetensors-file.js'
 import { aprAnatomy } from './apr-anatomy.js'
 import { ggufAnatomy } from './gguf-anatomy.js'
 import type { Anatomy } from './mutate.js'
+import { safetensorsAnatomy } from './safetensors-anatomy.js'
 
 export interface FuzzedFormat {
   readonly extension: string
@@ -24,6 +26,13 @@ export const FUZZED_FORMATS: readonly FuzzedFormat[] = [
     writer: { create: ggufWriter, expected: ggufExpected },
     anatomy: ggufAnatomy,
     makeSeeds: ggufSeeds,
+  },
+  {
+    extension: '.safetensors',
+    reader: safetensorsReader,
+    writer: { create: safetensorsWriter, expected: canonicalFile },
+    anatomy: safetensorsAnatomy,
+    makeSeeds: safetensorsSeeds,
   },
 ]
 
@@ -91,4 +100,22 @@ function ggufSeeds(): (() => Buffer)[] {
     buildGguf({ kvs: kvs.slice(3), tensors: [{ dims: [64, 2], dtype: 'Q8_0' }, { dims: [1] }] }),
   ]
   return [...small, ...small, ...small, ...small, golden].map((bytes) => () => bytes)
+}
+
+function safetensorsSeeds(): (() => Buffer)[] {
+  const fixture = (name: string): Buffer =>
+    readFileSync(new URL(`../fixtures/safetensors/${name}.safetensors`, import.meta.url))
+  const tensor = (name: string, dtype: string, shape: number[], size: number): FileTensor => {
+    return { name, dtype, shape, bytes: Buffer.alloc(size, name.length) }
+  }
+  const small = [
+    tensorsFile([tensor('w', 'F32', [2, 3], 24), tensor('a.b', 'BF16', [5], 10), tensor('', 'U8', [], 1)]),
+    tensorsFile([tensor('z', 'F4', [4], 2), tensor('y', 'F6_E2M3', [4, 2], 6), tensor('x', 'I64', [0, 7], 0)], {
+      format: 'pt',
+      é: '\n',
+    }),
+    tensorsFile([]),
+    fixture('meta'),
+  ]
+  return small.map((bytes) => () => bytes)
 }

@@ -32,6 +32,32 @@ export function tensorsFile(tensors: readonly FileTensor[], metadata?: Readonly<
   return safetensorsFile(header, Buffer.concat(tensors.map(({ bytes }) => bytes)))
 }
 
+/** In the reference's order. */
+// prettier-ignore
+const DTYPES = [
+  'U64', 'I64', 'F64', 'C64', 'F32', 'U32', 'I32', 'BF16', 'F16', 'U16', 'I16', 'F8_E5M2FNUZ', 'F8_E4M3FNUZ', 'F8_E8M0',
+  'F8_E4M3', 'F8_E5M2', 'I8', 'U8', 'F6_E3M2', 'F6_E2M3', 'F4', 'BOOL',
+]
+
+/** A good file as the reference's writer makes it. */
+export function canonicalFile(file: Buffer): Buffer {
+  const rank = ({ dtype }: FileTensor): number => DTYPES.indexOf(dtype)
+  const byName = (a: FileTensor, b: FileTensor): number => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name))
+  const tensors = [...parseTensors(file).values()].sort((a, b) => rank(a) - rank(b) || byName(a, b))
+  const header = JSON.parse(file.toString('utf8', 8, 8 + Number(file.readBigUInt64LE()))) as Record<string, unknown>
+  const metadata = (header['__metadata__'] ?? {}) as Record<string, string>
+  let end = 0
+  // By hand: an object would put names that are numbers first.
+  const parts = tensors.map(({ name, dtype, shape, bytes }) => {
+    const entry = { dtype, shape, data_offsets: [end, (end += bytes.length)] }
+    return `${JSON.stringify(name)}:${JSON.stringify(entry)}`
+  })
+  if (Object.keys(metadata).length > 0) parts.unshift(`"__metadata__":${JSON.stringify(metadata)}`)
+  const text = Buffer.from(`{${parts.join(',')}}`)
+  const padded = Buffer.concat([text, Buffer.alloc(-text.length & 7, ' ')])
+  return safetensorsFile(padded, Buffer.concat(tensors.map(({ bytes }) => bytes)))
+}
+
 interface Entry {
   readonly dtype: string
   readonly shape: readonly number[]

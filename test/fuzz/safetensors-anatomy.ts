@@ -7,7 +7,7 @@ const DTYPES = ['BOOL', 'F4', 'F6_E2M3', 'U8', 'F8_E4M3', 'I16', 'BF16', 'F32', 
 const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[{}[\]:,]|true|false|null/g
 
 export const safetensorsAnatomy: Anatomy = {
-  headBytes: (file) => 8 + headerOf(file).length,
+  headBytes: (file) => Math.min(file.length, 8 + headerOf(file).length),
   headerFields: [[0, 8]],
   indexFields: () => [],
   alignment: 8,

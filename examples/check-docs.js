@@ -1,16 +1,17 @@
 /**
  * Runs every js block of README.md and docs/*.md as a program of its own, in a fresh folder that holds the sample model
- * as model.apr, and fails when one fails. Usage: node examples/check-docs.js [file ...]
+ * as model.apr and a small Hugging Face folder as Tiny-Llama, and fails when one fails. Usage: node examples/check-docs.js [file ...]
  *
  * The folders are inside the repository, so that the programs find this package by its own name.
  */
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 
 const TIMEOUT_MS = 60_000
 const root = join(import.meta.dirname, '..')
 const sample = join(import.meta.dirname, 'models', 'silero-vad.apr')
+const sampleFolder = join(root, 'test', 'fixtures', 'hf', 'small', 'models', 'tiny-llama-f32')
 
 /** The js blocks of a Markdown file, with the line that each starts at. */
 function* blocksOf(file) {
@@ -25,6 +26,7 @@ function* blocksOf(file) {
 
 function run(code, folder) {
   copyFileSync(sample, join(folder, 'model.apr'))
+  cpSync(sampleFolder, join(folder, 'Tiny-Llama'), { recursive: true })
   writeFileSync(join(folder, 'example.mjs'), code)
   return spawnSync(process.execPath, ['example.mjs'], { cwd: folder, encoding: 'utf8', timeout: TIMEOUT_MS })
 }

@@ -13,6 +13,7 @@ import {
   READ_OPTIONS,
   READER_OPTIONS,
   SAFETENSORS_WRITER_OPTIONS,
+  TO_GGUF_OPTIONS,
   WRITER_OPTIONS,
 } from '../../dist/options/table.js'
 
@@ -25,6 +26,7 @@ const PAGES: Readonly<Record<string, { table: Table; from?: readonly Table[] }>>
   'apr-writer': { table: WRITER_OPTIONS },
   'gguf-writer': { table: GGUF_WRITER_OPTIONS, from: [WRITER_OPTIONS] },
   safetensors: { table: SAFETENSORS_WRITER_OPTIONS, from: [WRITER_OPTIONS] },
+  'to-gguf': { table: TO_GGUF_OPTIONS },
   quantize: { table: QUANTIZE_OPTIONS, from: [Q4K_OPTIONS, READER_OPTIONS, WRITER_OPTIONS] },
   plan: { table: PLAN_OPTIONS, from: [QUANTIZE_OPTIONS] },
   inspect: { table: READ_OPTIONS },
@@ -81,6 +83,7 @@ void test('the comments in the types have every option with its default', (t) =>
     ['streams/reader', 'ReaderOptions', READER_OPTIONS],
     ['streams/quantization', 'Q4KOptions', Q4K_OPTIONS],
     ['streams/writer', 'WriterOptions', WRITER_OPTIONS],
+    ['streams/to-gguf', 'ToGgufOptions', TO_GGUF_OPTIONS],
     ['jobs/mode', 'ModeOptions', QUANTIZE_OPTIONS],
     ['jobs/job', 'QuantizeOptions', QUANTIZE_OPTIONS],
     ['jobs/plan', 'PlanOptions', PLAN_OPTIONS],

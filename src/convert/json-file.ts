@@ -10,7 +10,11 @@ export type JsonObject = Readonly<Record<string, unknown>>
  */
 export function jsonFile(files: ReadonlyMap<string, Uint8Array>, name: string): JsonObject | undefined {
   const text = textFile(files, name)
-  if (text === undefined) return undefined
+  return text === undefined ? undefined : parseObject(text, name)
+}
+
+/** @throws AprError `APR_BAD_METADATA` for text that is no JSON object */
+export function parseObject(text: string, name: string): JsonObject {
   let value: unknown
   try {
     value = JSON.parse(text)
@@ -25,7 +29,11 @@ export function jsonFile(files: ReadonlyMap<string, Uint8Array>, name: string): 
 /** @throws AprError `APR_BAD_METADATA` for bytes that are no UTF-8 */
 export function textFile(files: ReadonlyMap<string, Uint8Array>, name: string): string | undefined {
   const bytes = files.get(name)
-  if (!bytes) return undefined
+  return bytes && utf8Text(bytes, name)
+}
+
+/** @throws AprError `APR_BAD_METADATA` for bytes that are no UTF-8 */
+export function utf8Text(bytes: Uint8Array, name: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch (cause) {

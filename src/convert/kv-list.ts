@@ -12,6 +12,11 @@ export class KvList {
     this.#kvs.set(key, arrayKv(key, type, values))
   }
 
+  /** Sets a pair that is made already. */
+  add(pair: Kv): void {
+    this.#kvs.set(pair.key, pair)
+  }
+
   /** Sets the value where there is one. */
   setIf(key: string, type: ScalarType, value: KvScalar | undefined): void {
     if (value !== undefined) this.set(key, type, value)

@@ -68,27 +68,12 @@ function twice(id: number, first: string, second: string): AprError {
   return new AprError('APR_BAD_METADATA', what)
 }
 
-/**
- * The merges as texts of two parts; a space inside a part is written as U+0120.
- * @throws AprError `APR_BAD_METADATA` for merges of another form
- */
-export function merges(tokenizer: JsonObject | undefined, mergesText: string | undefined): string[] {
-  const model = tokenizer?.['model']
-  const own: unknown = isFields(model) ? model['merges'] : undefined
-  if (Array.isArray(own) && own.length > 0) return own.map(mergeOf)
-  return (mergesText ?? '')
+/** The merges of `merges.txt`. */
+export function mergesFile(text: string): string[] {
+  return text
     .split('\n')
     .filter((line, i) => line.trim() !== '' && !(i === 0 && line.startsWith('#')))
     .map((line) => line.trim().split(/\s+/))
     .filter((parts) => parts.length === 2)
     .map((parts) => parts.join(' '))
-}
-
-function mergeOf(merge: unknown): string {
-  if (typeof merge === 'string') return merge
-  const [first, second, ...rest] = Array.isArray(merge) ? (merge as unknown[]) : []
-  if (typeof first === 'string' && typeof second === 'string' && rest.length === 0) {
-    return `${first.replaceAll(' ', '\u0120')} ${second.replaceAll(' ', '\u0120')}`
-  }
-  throw new AprError('APR_BAD_METADATA', 'expected merges of tokenizer.json as texts or pairs of texts, found others')
 }

@@ -1,10 +1,11 @@
 /** The tokenizer of a model's folder as the key-value pairs of GGUF, in the reference converter's order. */
-import type { Kv } from '../../formats/formats.js'
+import { arrayHead, type Kv } from '../../formats/formats.js'
 import { AprError } from '../../model/errors.js'
 import { jsonFile, textFile, type JsonObject } from '../json-file.js'
 import { KvList } from '../kv-list.js'
-import { bpeVocabulary, merges } from './bpe.js'
+import { bpeVocabulary, mergesFile } from './bpe.js'
 import { addedTokens, type AddedSources } from './added-tokens.js'
+import type { Merges } from './merges.js'
 import { checkPreTokenizer, findPreTokenizer } from './pre-tokenizer.js'
 import {
   isSentencePieceJson,
@@ -14,6 +15,7 @@ import {
 } from './sentencepiece.js'
 import { setSpecialTokens, type SpecialSources } from './special-tokens.js'
 import { loadTokenizer } from './tokenizer-class.js'
+import { tokenizerFile, type TokenizerFile } from './tokenizer-file.js'
 
 /** How an architecture's vocabularies are looked for. */
 export type TokenizerKind =
@@ -40,6 +42,7 @@ export interface TokenizerOptions {
 /** What one of the ways needs. */
 interface Sources extends TokenizerOptions {
   readonly files: ReadonlyMap<string, Uint8Array>
+  readonly file: TokenizerFile | undefined
   readonly tokenizer: JsonObject | undefined
   readonly tokenizerConfig: JsonObject | undefined
 }
@@ -56,10 +59,12 @@ const CODE_LLAMA = { vocabSize: 32_016, types: ['prefix', 'suffix', 'middle', 'e
  *   broken
  */
 export function tokenizerKvs(files: ReadonlyMap<string, Uint8Array>, options: TokenizerOptions): Kv[] {
+  const file = tokenizerFile(files)
   const sources: Sources = {
     ...options,
     files,
-    tokenizer: jsonFile(files, 'tokenizer.json'),
+    file,
+    tokenizer: file?.json,
     tokenizerConfig: jsonFile(files, 'tokenizer_config.json'),
   }
   const { kind, tokenizer, tokenizerConfig, vocabSize } = sources
@@ -113,22 +118,30 @@ function setScored(kvs: KvList, sources: Sources, { tokens, scores, types }: Sco
 }
 
 function setBytePairs(kvs: KvList, sources: Sources): void {
-  const { files, tokenizer, vocabSize, pre } = sources
-  if (!tokenizer) {
+  const { files, file, vocabSize, pre } = sources
+  if (!file) {
     const what = 'expected tokenizer.json or tokenizer.model beside config.json, found neither'
     throw new AprError('APR_BAD_METADATA', what)
   }
   const name = pre === undefined ? undefined : checkPreTokenizer(pre)
-  const loaded = load(sources, tokenizer)
+  const loaded = load(sources, file.json)
   const added = addedTokens(loaded)
   const { tokens, types } = bpeVocabulary(loaded.tokenizer, added, vocabSize)
   kvs.set('tokenizer.ggml.model', 'string', 'gpt2')
-  kvs.set('tokenizer.ggml.pre', 'string', name ?? findPreTokenizer(loaded.tokenizer, added))
+  kvs.set('tokenizer.ggml.pre', 'string', name ?? findPreTokenizer(loaded.tokenizer, added, file.merges))
   kvs.setArray('tokenizer.ggml.tokens', 'string', tokens)
   kvs.setArray('tokenizer.ggml.token_type', 'i32', types)
-  const pairs = merges(tokenizer, textFile(files, 'merges.txt'))
-  if (pairs.length > 0) kvs.setArray('tokenizer.ggml.merges', 'string', pairs)
+  setMerges(kvs, file.merges, textFile(files, 'merges.txt') ?? '')
   setSpecial(kvs, sources, undefined)
+}
+
+/** Those of merges.txt count where tokenizer.json has none. */
+function setMerges(kvs: KvList, merges: Merges, text: string): void {
+  const key = 'tokenizer.ggml.merges'
+  const own = merges.toKv(key)
+  const others = arrayHead(own).count > 0 ? [] : mergesFile(text)
+  if (others.length > 0) kvs.setArray(key, 'string', others)
+  else if (arrayHead(own).count > 0) kvs.add(own)
 }
 
 /** As transformers loads it: the older way to name special tokens counts where there is no newer one. */

@@ -80,6 +80,30 @@ export function arrayKv(key: string, element: ScalarType, values: readonly KvSca
   return { key, type: 'array', data }
 }
 
+/**
+ * Makes a pair whose value is an array of texts that are there as bytes.
+ * @param texts how many, and their bytes in UTF-8 all together
+ * @param fill writes each into the data, from where `begin` says, which it calls once a text with its bytes
+ */
+export function textsKv(
+  key: string,
+  { count, size }: { readonly count: number; readonly size: number },
+  fill: (data: Uint8Array, begin: (length: number) => number) => void,
+): Kv {
+  const data = new Uint8Array(ARRAY_HEAD_BYTES + count * STRING_HEAD_BYTES + size)
+  const view = new DataView(data.buffer)
+  view.setUint32(0, KV_TYPES.indexOf('string'), true)
+  view.setBigUint64(4, BigInt(count), true)
+  let end = ARRAY_HEAD_BYTES
+  fill(data, (length) => {
+    view.setUint32(end, length, true)
+    const start = end + STRING_HEAD_BYTES
+    end = start + length
+    return start
+  })
+  return { key, type: 'array', data }
+}
+
 function checkValues(key: string, type: ScalarType, values: readonly unknown[]): void {
   if (key === '' || !isWellFormed(key)) {
     throw new AprError('APR_BAD_METADATA', `expected a key of whole characters, found ${found(key)}`)

@@ -124,6 +124,22 @@ void test('merges of another form are refused', async (t) => {
   }
 })
 
+void test('tokenizer.json that is cut anywhere, or is no UTF-8, is refused', async (t) => {
+  const files = await llama()
+  const whole = files.get('tokenizer.json') ?? new Uint8Array()
+  const json = (bytes: Uint8Array): (() => unknown) =>
+    convert(new Map([...files, ['tokenizer.json', bytes]]), { pre: 'smollm' })
+  t.doesNotThrow(json(whole))
+  for (let size = 0; size < whole.length - 1; size += 41) {
+    t.throws(json(whole.subarray(0, size)), { code: 'APR_BAD_METADATA', message: /tokenizer\.json/ }, `${size} bytes`)
+  }
+  for (const mark of ['"merges":', '"vocab":']) {
+    const odd = Uint8Array.from(whole)
+    odd[Buffer.from(whole).indexOf(mark) + mark.length + 2] = 0xff
+    t.throws(json(odd), { code: 'APR_BAD_METADATA', message: /tokenizer\.json/ }, mark)
+  }
+})
+
 void test('tokenizer.model that is cut, or none, is refused', async (t) => {
   const config: [string, Uint8Array] = ['config.json', Buffer.from('{"vocab_size":420}')]
   const whole = await fs.readFile('test/fixtures/tokenizers/llama.model')

@@ -1,15 +1,16 @@
 /** Joins the characters of words pair by pair, as a vocabulary's merges say. */
 import { isFields } from '../../../model/found.js'
 import type { JsonObject } from '../../json-file.js'
-import { listOf, textOf } from './normalizers.js'
+import type { Merges } from '../merges.js'
+import { textOf } from './normalizers.js'
 
 /**
  * The ids of words; what is an id stays.
  * @param model `model` of tokenizer.json, of the type BPE
  */
-export function encodeWords(model: JsonObject, words: readonly (string | number)[]): number[] {
+export function encodeWords(model: JsonObject, merges: Merges, words: readonly (string | number)[]): number[] {
   const texts = words.filter((word) => typeof word === 'string')
-  const pairs = pairsOf(model, texts)
+  const pairs = pairsOf(model, merges, texts)
   const vocabulary = isFields(model['vocab']) ? model['vocab'] : {}
   const idOf = (token: string): number | undefined =>
     Object.hasOwn(vocabulary, token) ? Number(vocabulary[token]) : undefined
@@ -22,7 +23,7 @@ export function encodeWords(model: JsonObject, words: readonly (string | number)
 }
 
 /** Ranks of the merges that the words can need, by the two parts with a line feed between them. */
-function pairsOf(model: JsonObject, words: readonly string[]): Map<string, number> {
+function pairsOf(model: JsonObject, merges: Merges, words: readonly string[]): Map<string, number> {
   const parts = new Set<string>()
   const suffix = textOf(model['end_of_word_suffix'])
   for (const word of new Set(words)) {
@@ -33,12 +34,13 @@ function pairsOf(model: JsonObject, words: readonly string[]): Map<string, numbe
   }
   const pairs = new Map<string, number>()
   const prefix = textOf(model['continuing_subword_prefix'])
-  for (const [rank, merge] of listOf(model['merges']).entries()) {
-    const [left = '', right = ''] = typeof merge === 'string' ? merge.split(' ') : listOf(merge).map(textOf)
+  // With a prefix the parts of a merge are not what it makes, side by side; and bytes stand in no word.
+  const isPlain = prefix === '' && model['byte_fallback'] !== true
+  merges.eachOf(isPlain ? parts : undefined, (left, right, rank) => {
     const joined = left + (right.startsWith(prefix) ? right.slice(prefix.length) : right)
-    const isByte = joined.startsWith('<0x')
-    if ((isByte || parts.has(joined)) && !pairs.has(`${left}\n${right}`)) pairs.set(`${left}\n${right}`, rank)
-  }
+    const isWanted = joined.startsWith('<0x') || parts.has(joined)
+    if (isWanted && !pairs.has(`${left}\n${right}`)) pairs.set(`${left}\n${right}`, rank)
+  })
   return pairs
 }
 

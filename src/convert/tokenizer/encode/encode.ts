@@ -2,9 +2,16 @@
 import { isFields } from '../../../model/found.js'
 import type { JsonObject } from '../../json-file.js'
 import type { AddedToken } from '../added-tokens.js'
+import type { Merges } from '../merges.js'
 import { encodeWords } from './byte-pairs.js'
 import { listOf, normalize } from './normalizers.js'
 import { words } from './splitters.js'
+
+/** What stands beside the vocabulary. */
+export interface Beside {
+  readonly added: readonly AddedToken[]
+  readonly merges: Merges
+}
 
 /** A piece of the text: cut still, or an added token. */
 interface Piece {
@@ -14,10 +21,9 @@ interface Piece {
 
 /**
  * Ids of a text, with those that a post-processor puts around it.
- * @param added the tokens beside the vocabulary
  * @throws AprError `APR_UNSUPPORTED` for a part of the tokenizer that is not known
  */
-export function encode(tokenizer: JsonObject, added: readonly AddedToken[], text: string): number[] {
+export function encode(tokenizer: JsonObject, { added, merges }: Beside, text: string): number[] {
   const { normalizer, pre_tokenizer: preTokenizer, model, post_processor: postProcessor } = tokenizer
   const isNormalized = (token: AddedToken): boolean => token.normalized
   const plain = added.filter((token) => !isNormalized(token))
@@ -30,7 +36,7 @@ export function encode(tokenizer: JsonObject, added: readonly AddedToken[], text
   const all = pieces.flatMap(({ text: part, id }, i): (string | number)[] =>
     id === undefined ? words(preTokenizer, part, i === 0) : [id],
   )
-  return postProcess(postProcessor, encodeWords(isFields(model) ? model : {}, all))
+  return postProcess(postProcessor, encodeWords(isFields(model) ? model : {}, merges, all))
 }
 
 /** Cuts a text at the added tokens in it: the longest of those that begin first. */

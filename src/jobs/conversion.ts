@@ -1,6 +1,6 @@
 /** What a conversion is: its options, its plan, its report. */
 import { dirname } from 'node:path'
-import { outputPath } from '../files/output-place.js'
+import { outputPath } from '../files/output/output-place.js'
 import { absolutePath, toPath } from '../files/path.js'
 import { isByteSource } from '../files/open-source.js'
 import { layoutBytes, type MetadataEntry, type OpenedModel } from '../formats/format.js'

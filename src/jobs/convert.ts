@@ -1,5 +1,5 @@
-import type { Output } from '../files/output.js'
-import { outputPath } from '../files/output-place.js'
+import type { Output } from '../files/output/output.js'
+import { outputPath } from '../files/output/output-place.js'
 import { toPath } from '../files/path.js'
 import { formatOf } from '../formats/formats.js'
 import type { ByteSource } from '../model/byte-source.js'

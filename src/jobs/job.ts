@@ -1,5 +1,5 @@
 /** What a job is asked for, and what it tells. */
-import type { PhaseProgress } from '../files/output-options.js'
+import type { PhaseProgress } from '../files/output/output-options.js'
 import type { Reason } from '../quant/policy.js'
 import type { Q4KOptions } from '../streams/quantization.js'
 import type { ReaderOptions } from '../streams/reader.js'

@@ -16,7 +16,7 @@ import { checkMode, estimateMemory, resolveMode, type ModeChoice } from './mode.
 import { refuseWarnings, warningsFor } from './warnings.js'
 import { isByteSource } from '../files/open-source.js'
 import type { ByteSource } from '../model/byte-source.js'
-import { findPlace, outputPath } from '../files/output-place.js'
+import { findPlace, outputPath } from '../files/output/output-place.js'
 import { absolutePath, toPath } from '../files/path.js'
 import type { DType } from '../model/dtypes.js'
 import type { TensorInfo } from '../model/tensor.js'

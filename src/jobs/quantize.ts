@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
-import type { Output } from '../files/output.js'
-import { outputPath } from '../files/output-place.js'
+import type { Output } from '../files/output/output.js'
+import { outputPath } from '../files/output/output-place.js'
 import { toPath, type FilePath } from '../files/path.js'
 import type { OpenedModel } from '../formats/format.js'
 import { formatOf } from '../formats/formats.js'

@@ -12,8 +12,8 @@ import {
   type TensorInfo,
   type TensorRecord,
 } from 'apr-stream'
-import { Output } from '../../dist/files/output.js'
-import { findPlace } from '../../dist/files/output-place.js'
+import { Output } from '../../dist/files/output/output.js'
+import { findPlace } from '../../dist/files/output/output-place.js'
 import { writeWhole } from '../../dist/jobs/write-in-memory.js'
 import { arbitraryTensor, filesIn, MemorySource, modelBytes, run, type StoredTensor } from '../helpers/files.js'
 

@@ -1,10 +1,10 @@
 /** Moves what stands in partial files to other places, in files that may be others. */
 import fs from 'fs-extra'
-import { AprError } from '../model/errors.js'
+import { AprError } from '../../model/errors.js'
 import { movedPath, partialPath } from './output-place.js'
 import { closeParts, type Part, type Place } from './part.js'
 import { PRIVATE_MODE } from './permissions.js'
-import { CHUNK_BYTES, PositionedFile } from './positioned-file.js'
+import { CHUNK_BYTES, PositionedFile } from '../positioned-file.js'
 
 /** A run of bytes: which file and where in it, before and after. */
 export interface Move {

@@ -1,13 +1,13 @@
 /** What an earlier run has left of an output: whether it can be gone on with, and if not, why. */
 import fs from 'fs-extra'
-import { crc32 } from '../checksum/crc32.js'
-import { AprError, checkNotAborted } from '../model/errors.js'
+import { crc32 } from '../../checksum/crc32.js'
+import { AprError, checkNotAborted } from '../../model/errors.js'
 import type { JournalEntry, Notes } from './journal.js'
 import type { OutputOptions } from './output-options.js'
 import { filePath, movedPath, partialPath, replacedPath, statOrUndefined, type OutputPlace } from './output-place.js'
 import { closeParts, type Part, type Place } from './part.js'
 import { PRIVATE_MODE } from './permissions.js'
-import { CHUNK_BYTES, PositionedFile } from './positioned-file.js'
+import { CHUNK_BYTES, PositionedFile } from '../positioned-file.js'
 
 /** What a run starts from. */
 export interface Start {

@@ -3,9 +3,9 @@
  * and CRC-32. A later run of the same job proves them by reading them back, and goes on.
  */
 import { basename } from 'node:path'
-import { isFields } from '../model/found.js'
-import { publish } from './diagnostics.js'
-import { unlock, type Lock } from './lock/lock.js'
+import { isFields } from '../../model/found.js'
+import { publish } from '../diagnostics.js'
+import { unlock, type Lock } from '../lock/lock.js'
 import { journalPath } from './output-place.js'
 
 /** A tensor that is in the partial file in full. */

@@ -1,5 +1,5 @@
 /** One of the files that make up an output. */
-import { PositionedFile } from './positioned-file.js'
+import { PositionedFile } from '../positioned-file.js'
 
 /** A file of the output, before anything is there of it. */
 export interface Place {

@@ -2,12 +2,12 @@
 import type { BigIntStats } from 'node:fs'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import fs from 'fs-extra'
-import { AprError } from '../model/errors.js'
-import { checkRegularFile, isDirectoryError } from './open-source.js'
-import { absolutePath } from './path.js'
-import type { LayoutOptions } from '../formats/format.js'
-import type { FileIdentity } from '../model/model.js'
-import { PositionedFile } from './positioned-file.js'
+import { AprError } from '../../model/errors.js'
+import { checkRegularFile, isDirectoryError } from '../open-source.js'
+import { absolutePath } from '../path.js'
+import type { LayoutOptions } from '../../formats/format.js'
+import type { FileIdentity } from '../../model/model.js'
+import { PositionedFile } from '../positioned-file.js'
 
 /** Where an output stands, links resolved, and how it is laid out there. */
 export interface OutputPlace extends LayoutOptions {

@@ -1,5 +1,5 @@
 /** What an output is asked for. */
-import type { FileIdentity } from '../model/model.js'
+import type { FileIdentity } from '../../model/model.js'
 
 export interface OutputOptions {
   /** Replace an existing file. */

@@ -1,6 +1,6 @@
 /** Whose an output is, and who may do what with it. */
 import type { BigIntStats } from 'node:fs'
-import type { PositionedFile } from './positioned-file.js'
+import type { PositionedFile } from '../positioned-file.js'
 
 /** Of a partial file: what will be for fewer eyes than all must not be for more before. */
 export const PRIVATE_MODE = 0o600

@@ -1,6 +1,6 @@
 /** Which files an output is made of, and which an earlier one has left. */
 import fs from 'fs-extra'
-import { AprError } from '../model/errors.js'
+import { AprError } from '../../model/errors.js'
 import type { Placing } from './journal.js'
 import type { OutputOptions } from './output-options.js'
 import { filePath, partialPath, refuseSameFile, statOrUndefined, type OutputPlace } from './output-place.js'

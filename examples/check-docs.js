@@ -1,6 +1,7 @@
 /**
  * Runs every js block of README.md and docs/*.md as a program of its own, in a fresh folder that holds the sample model
- * as model.apr and a small Hugging Face folder as Tiny-Llama, and fails when one fails. Usage: node examples/check-docs.js [file ...]
+ * as model.apr, Hugging Face models as Tiny-Llama/ and Qwen3-MoE/, and one as model.gguf and model.safetensors, and fails
+ * when one fails. Usage: node examples/check-docs.js [file ...]
  *
  * The folders are inside the repository, so that the programs find this package by its own name.
  */
@@ -12,6 +13,7 @@ const TIMEOUT_MS = 60_000
 const root = join(import.meta.dirname, '..')
 const sample = join(import.meta.dirname, 'models', 'silero-vad.apr')
 const sampleFolder = join(root, 'test', 'fixtures', 'hf', 'small', 'models', 'tiny-llama-f32')
+const models = join(root, 'test', 'fixtures', 'hf', 'small')
 
 /** The js blocks of a Markdown file, with the line that each starts at. */
 function* blocksOf(file) {
@@ -27,6 +29,9 @@ function* blocksOf(file) {
 function run(code, folder) {
   copyFileSync(sample, join(folder, 'model.apr'))
   cpSync(sampleFolder, join(folder, 'Tiny-Llama'), { recursive: true })
+  cpSync(join(models, 'models', 'golden-qwen3moe-4x64'), join(folder, 'Qwen3-MoE'), { recursive: true })
+  copyFileSync(join(models, 'gguf', 'qwen3moe-stacked.convert.gguf'), join(folder, 'model.gguf'))
+  copyFileSync(join(models, 'models', 'qwen3moe-stacked', 'model.safetensors'), join(folder, 'model.safetensors'))
   writeFileSync(join(folder, 'example.mjs'), code)
   return spawnSync(process.execPath, ['example.mjs'], { cwd: folder, encoding: 'utf8', timeout: TIMEOUT_MS })
 }

@@ -23,7 +23,11 @@ export interface GoldenFile {
 export interface GoldenExpected {
   /** The name of the pre-tokenizer to give: these tokenizers are none that is known. */
   readonly pre: string
+  /** Ids of the text that llama.cpp goes on from. */
+  readonly prompt: number[]
   readonly convert: GoldenFile & {
+    /** The ids that it goes on with. */
+    readonly greedy: { readonly ids: readonly number[]; readonly sameOnAllThreeCpuBuilds: boolean }
     readonly kv: readonly { readonly key: string; readonly type: string; readonly value: unknown }[]
     readonly tensors: readonly GoldenTensor[]
   }

@@ -4,6 +4,7 @@ import { test } from 'tap'
 import { selectByDefault } from 'apr-stream'
 import type { OptionRow } from '../../dist/options/check.js'
 import {
+  CONVERT_OPTIONS,
   DEFAULT_THRESHOLD_BYTES,
   GGUF_WRITER_OPTIONS,
   PLAN_OPTIONS,
@@ -26,8 +27,10 @@ const PAGES: Readonly<Record<string, { table: Table; from?: readonly Table[] }>>
   'apr-writer': { table: WRITER_OPTIONS },
   'gguf-writer': { table: GGUF_WRITER_OPTIONS, from: [WRITER_OPTIONS] },
   safetensors: { table: SAFETENSORS_WRITER_OPTIONS, from: [WRITER_OPTIONS] },
+  'safetensors-writer': { table: SAFETENSORS_WRITER_OPTIONS, from: [WRITER_OPTIONS] },
   'to-gguf': { table: TO_GGUF_OPTIONS },
   quantize: { table: QUANTIZE_OPTIONS, from: [Q4K_OPTIONS, READER_OPTIONS, WRITER_OPTIONS] },
+  convert: { table: CONVERT_OPTIONS },
   plan: { table: PLAN_OPTIONS, from: [QUANTIZE_OPTIONS] },
   inspect: { table: READ_OPTIONS },
   verify: { table: READ_OPTIONS },

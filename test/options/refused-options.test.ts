@@ -1,7 +1,21 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
-import { aprReader, aprWriter, inspect, plan, q4k, quantize, selectByDefault, verify } from 'apr-stream'
+import {
+  aprReader,
+  aprWriter,
+  convert,
+  ggufWriter,
+  inspect,
+  plan,
+  planConversion,
+  q4k,
+  quantize,
+  safetensorsWriter,
+  selectByDefault,
+  toGguf,
+  verify,
+} from 'apr-stream'
 import {
   arbitraryTensor,
   filesIn,
@@ -21,6 +35,11 @@ const FUNCTIONS: Readonly<Record<string, (options: never) => unknown>> = {
   aprWriter: (options) => aprWriter('missing/out.apr', options),
   quantize: (options) => quantize('missing.apr', 'missing/out.apr', options),
   plan: (options) => plan('missing.apr', options),
+  convert: (options) => convert('missing.apr', 'missing/out.gguf', options),
+  planConversion: (options) => planConversion('missing.apr', options),
+  toGguf: (options) => toGguf(options),
+  ggufWriter: (options) => ggufWriter('missing/out.gguf', options),
+  safetensorsWriter: (options) => safetensorsWriter('missing/out.safetensors', options),
   inspect: (options) => inspect('missing.apr', options),
   verify: (options) => verify('missing.apr', options),
 }
@@ -40,12 +59,21 @@ const BAD_VALUES: Readonly<Record<string, readonly unknown[]>> = {
   ...{ fit: BAD_WORDS, kept: BAD_WORDS, mode: BAD_WORDS },
   ...{ select: BAD_FUNCTIONS, onProgress: BAD_FUNCTIONS },
   signal: BAD_SIGNALS,
+  ...{ to: BAD_WORDS, outtype: BAD_WORDS },
+  pre: ['', null, 1, {}, true],
+  config: ['', null, 1, {}, new URL('https://example.com/folder')],
+  ...{ splitMaxBytes: [0, ...BAD_NUMBERS], shardMaxBytes: [0, ...BAD_NUMBERS] },
   output: ['', null, 1, {}, new URL('https://example.com/out.apr')],
 }
 
 const JOB_OPTIONS = [
-  ...['fit', 'select', 'kept', 'threads', 'recordBytes', 'overwrite', 'mode', 'threshold', 'highWaterMark'],
+  ...['fit', 'select', 'kept', 'threads', 'recordBytes', 'to', 'pre', 'config', 'splitMaxBytes', 'overwrite'],
+  ...['mode', 'threshold', 'highWaterMark'],
   ...['spaceCheck', 'resume', 'strict', 'onProgress', 'signal'],
+]
+const CONVERT_OPTIONS = [
+  ...['to', 'outtype', 'pre', 'config', 'splitMaxBytes', 'recordBytes', 'highWaterMark', 'overwrite', 'resume'],
+  ...['spaceCheck', 'onProgress', 'signal'],
 ]
 const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   aprReader: ['recordBytes', 'highWaterMark'],
@@ -53,6 +81,11 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   aprWriter: ['overwrite', 'highWaterMark'],
   quantize: JOB_OPTIONS,
   plan: [...JOB_OPTIONS, 'output'],
+  convert: CONVERT_OPTIONS,
+  planConversion: [...CONVERT_OPTIONS, 'output'],
+  toGguf: ['outtype', 'pre', 'config'],
+  ggufWriter: ['overwrite', 'highWaterMark', 'splitMaxBytes'],
+  safetensorsWriter: ['overwrite', 'highWaterMark', 'shardMaxBytes'],
   inspect: ['signal'],
   verify: ['signal'],
 }

@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { test } from 'tap'
 import { convert, quantize } from 'apr-stream'
+import { TINY, writeTiny } from '../helpers/tiny-hf.js'
 import { goldenExpected, goldenFolder, goldenModels } from '../helpers/golden-hf.js'
 
 const PACKAGES = ['node-llama-cpp@3.22.1', '@node-llama-cpp/linux-x64@3.22.1']
@@ -44,8 +45,8 @@ async function llamaOrWhyNot(): Promise<Llama | string> {
     const flags = ['--ignore-scripts', '--omit=optional', '--no-audit', '--no-fund', '--prefer-offline']
     execFileSync('npm', ['install', ...PACKAGES, ...flags], { cwd: HOME, stdio: 'pipe' })
     const entry = pathToFileURL(join(HOME, 'node_modules/node-llama-cpp/dist/index.js')).href
-    const { getLlama } = (await import(entry)) as LlamaPackage
-    return await getLlama({ gpu: false, build: 'never', skipDownload: true })
+    const found = (await import(entry)) as LlamaPackage
+    return await found.getLlama({ gpu: false, build: 'never', skipDownload: true })
   } catch (error) {
     return `llama.cpp cannot be had: ${(error as Error).message.split('\n')[0] ?? ''}`
   }
@@ -71,7 +72,7 @@ async function generate(llama: Llama, modelPath: string, prompt: number[], count
 void test('converted models generate in llama.cpp what those of its own converter generate', async (t) => {
   const llama = await llamaOrWhyNot()
   if (typeof llama === 'string') {
-    void t.test(llama, { skip: llama })
+    void t.test({ name: 'llama.cpp', skip: llama }, (skipped) => skipped.end())
     return
   }
   const folder = t.testdir()
@@ -91,7 +92,7 @@ void test('converted models generate in llama.cpp what those of its own converte
 void test('a model that was quantized on the way loads in llama.cpp, and generates', async (t) => {
   const llama = await llamaOrWhyNot()
   if (typeof llama === 'string') {
-    void t.test(llama, { skip: llama })
+    void t.test({ name: 'llama.cpp', skip: llama }, (skipped) => skipped.end())
     return
   }
   const folder = t.testdir()
@@ -100,6 +101,23 @@ void test('a model that was quantized on the way loads in llama.cpp, and generat
     const output = join(folder, `${name}.gguf`)
     await quantize(goldenFolder(name), output, { pre })
     t.equal((await generate(llama, output, prompt, 8)).length, 8, name)
+  }
+  await llama.dispose()
+})
+
+void test('models of the other architectures load in llama.cpp, and generate', async (t) => {
+  const llama = await llamaOrWhyNot()
+  if (typeof llama === 'string') {
+    void t.test({ name: 'llama.cpp', skip: llama }, (skipped) => skipped.end())
+    return
+  }
+  const folder = t.testdir()
+  // Of DeepSeek V3 without `q_lora_rank` llama.cpp refuses what its own converter makes.
+  for (const name of Object.keys(TINY).filter((tiny) => tiny !== 'tiny-deepseek-tied')) {
+    const output = join(folder, `${name}.gguf`)
+    await convert(await writeTiny(name, folder), output, { pre: 'qwen2' })
+    const found = await generate(llama, output, [10, 20, 30, 40, 50], 8).catch((error: unknown) => String(error))
+    t.equal(found.length, 8, `${name}: ${String(found)}`)
   }
   await llama.dispose()
 })

@@ -1,13 +1,13 @@
 /** What a conversion is: its options, its plan, its report. */
 import { dirname } from 'node:path'
-import { outputPath } from '../files/output/output-place.js'
+import { findPlace, outputPath, statOrUndefined } from '../files/output/output-place.js'
 import { absolutePath, toPath } from '../files/path.js'
 import { isByteSource } from '../files/open-source.js'
 import { layoutBytes, type MetadataEntry, type OpenedModel } from '../formats/format.js'
 import { formatOf, FORMATS } from '../formats/formats.js'
 import type { ByteSource } from '../model/byte-source.js'
 import type { DType } from '../model/dtypes.js'
-import { AprError } from '../model/errors.js'
+import { AprError, located } from '../model/errors.js'
 import type { Model } from '../model/model.js'
 import type { Checked } from '../options/check.js'
 import { CONVERSION_PLAN_OPTIONS, type CONVERT_OPTIONS } from '../options/table.js'
@@ -148,7 +148,7 @@ export async function planOf(
   output: string,
   options: Pick<Checked<ConvertOptions, typeof CONVERT_OPTIONS>, 'to' | 'outtype' | 'pre' | 'config' | 'splitMaxBytes'>,
 ): Promise<Conversion> {
-  const to = options.to ?? formatByName(output)
+  const to = options.to ?? formatByName(output) ?? ((await isFolder(output)) ? 'safetensors' : undefined)
   if (to === undefined) {
     const endings = Object.values(FORMATS).map(({ extension }) => extension)
     const what = `expected an output that ends with ${endings.join(', ')} or a slash, or \`to\` to say its format, found neither`
@@ -158,10 +158,11 @@ export async function planOf(
   const { format: from } = source
   const way = await wayTo(to, from, options)
   const stage = way ?? PASS
-  const model = stage.derive(source)
-  const place = { name: baseName(output) || `model${FORMATS[to].extension}`, isFolder: /[/\\]$/.test(output) }
-  const name = place.isFolder ? (FORMATS[to].nameInFolder ?? place.name) : place.name
-  const layout = formatOf(model).layout(model, { ...place, name, maxFileBytes: options.splitMaxBytes })
+  const model = located({ file: input.name }, () => stage.derive(source))
+  const { extension, nameInFolder } = FORMATS[to]
+  const nowhere = { name: `model${extension}`, isFolder: false, maxFileBytes: options.splitMaxBytes }
+  const place = output === '' ? nowhere : await findPlace(output, nameInFolder, options.splitMaxBytes)
+  const layout = formatOf(model).layout(model, place)
   const sources = stage.sources?.(source)
   const used = new Set(sources ? [...sources.values()].flat() : model.tensors.map((tensor) => tensor.name))
   const summary: ConversionSummary = {
@@ -173,8 +174,9 @@ export async function planOf(
   return { stage, model, summary }
 }
 
-function baseName(path: string): string {
-  return path.split(/[/\\]/).at(-1) ?? ''
+async function isFolder(path: string): Promise<boolean> {
+  const found = path === '' ? undefined : await statOrUndefined(path).catch(() => undefined)
+  return found?.isDirectory() ?? false
 }
 
 function decisionsOf(source: Model, model: Model, stage: JobStage): ConvertedTensor[] {

@@ -12,6 +12,7 @@ import { writeOpened } from '../streams/writer.js'
 import { planOf, type Conversion, type ConvertOptions, type ConvertReport } from './conversion.js'
 import { openToRead } from './input.js'
 import { peakMemoryBytes } from './mode.js'
+import { observed } from './observe.js'
 import { openOutput } from './open-output.js'
 import { progressStage } from './progress.js'
 import { run } from './run.js'
@@ -21,7 +22,7 @@ import { run } from './run.js'
  * another way. One pass, in constant memory. The output appears whole or not at all.
  *
  * @param input a path of a file or folder, a `file:` URL, or a ByteSource, which is closed once, whatever happens
- * @param output a path, or a `file:` URL; its ending tells the format, and a slash at its end a folder of safetensors
+ * @param output a path, or a `file:` URL; its ending tells the format, and a slash at its end, or a folder that is there, safetensors
  * @throws AprError `APR_BAD_OPTION`, `APR_NO_SPACE`, `APR_UNSUPPORTED` where there is no way between the formats, and the
  *   errors of the stages
  * @throws an `AbortError` when `signal` ends the job
@@ -30,6 +31,14 @@ export async function convert(
   input: string | URL | ByteSource,
   output: string | URL,
   options: ConvertOptions = {},
+): Promise<ConvertReport> {
+  return await observed(input, output, () => runJob(input, output, options))
+}
+
+async function runJob(
+  input: string | URL | ByteSource,
+  output: string | URL,
+  options: ConvertOptions,
 ): Promise<ConvertReport> {
   const started = performance.now()
   let place = { given: '', absolute: '' }

@@ -1,5 +1,6 @@
 /** Tells those who listen that a job starts and how it ends. */
 import { publish, type OutputMessage } from '../files/diagnostics.js'
+import type { ConvertReport } from './conversion.js'
 import type { QuantizeReport } from './job.js'
 
 interface Job {
@@ -10,7 +11,7 @@ interface Job {
   readonly output: string
 }
 
-/** `quantize` was called; nothing is checked or opened yet. */
+/** `quantize` or `convert` was called; nothing is checked or opened yet. */
 export interface JobStartMessage extends Job {
   readonly type: 'job-start'
 }
@@ -18,7 +19,7 @@ export interface JobStartMessage extends Job {
 /** The call has ended and everything is closed: with a report or with an error. */
 export interface JobEndMessage extends Job {
   readonly type: 'job-end'
-  readonly report?: QuantizeReport
+  readonly report?: QuantizeReport | ConvertReport
   readonly error?: unknown
 }
 
@@ -28,11 +29,11 @@ export type DiagnosticsMessage = OutputMessage | JobStartMessage | JobEndMessage
 let jobs = 0
 
 /** Runs a job between the messages of its start and its end. */
-export async function observed(
+export async function observed<Report extends QuantizeReport | ConvertReport>(
   input: unknown,
   output: unknown,
-  run: () => Promise<QuantizeReport>,
-): Promise<QuantizeReport> {
+  run: () => Promise<Report>,
+): Promise<Report> {
   const isSource = typeof input === 'object' && input !== null && 'name' in input
   const job: Job = { job: ++jobs, input: String(isSource ? input.name : input), output: String(output) }
   tell({ type: 'job-start', ...job })

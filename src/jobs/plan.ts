@@ -6,7 +6,7 @@ import { freeBytes } from './open-output.js'
 import { checkSplit, formatByName, wayTo, type FormatName } from './ways.js'
 import type { Decision, Reason } from '../quant/policy.js'
 import type { JobSummary, QuantizeOptions } from './job.js'
-import { AprError } from '../model/errors.js'
+import { AprError, located } from '../model/errors.js'
 import { PLAN_OPTIONS } from '../options/table.js'
 import { convertedElements, Quantization } from '../streams/quantization.js'
 import { threadsFor } from '../threads/executor.js'
@@ -80,7 +80,7 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
     const to = checked.to ?? formatByName(output ?? '') ?? format
     checkSplit(to, checked.splitMaxBytes)
     const way = await wayTo(to, format, { outtype: 'auto', pre, config })
-    const converted = way ? way.derive(opened.model) : opened.model
+    const converted = way ? located({ file: found.name }, () => way.derive(opened.model)) : opened.model
     const planned = planJob(new Quantization(checked), converted, opened, checked)
     if (checked.strict) refuseWarnings(planned.warnings, found.name)
     const folder = output === undefined ? beside : await folderOf(output, to)

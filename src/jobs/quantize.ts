@@ -5,7 +5,7 @@ import { toPath, type FilePath } from '../files/path.js'
 import type { OpenedModel } from '../formats/format.js'
 import { formatOf } from '../formats/formats.js'
 import type { ByteSource } from '../model/byte-source.js'
-import { AprError } from '../model/errors.js'
+import { AprError, located } from '../model/errors.js'
 import type { Model } from '../model/model.js'
 import type { TensorRecord } from '../model/record.js'
 import type { Checked } from '../options/check.js'
@@ -141,7 +141,7 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   const to = options.to ?? formatByName(output.given) ?? model.format
   checkSplit(to, splitMaxBytes)
   const way = await wayTo(to, model.format, { outtype: 'auto', pre, config })
-  const converted = way ? way.derive(model) : model
+  const converted = way ? located({ file: input.name }, () => way.derive(model)) : model
   const quantization = new Quantization(options)
   const derived = quantization.derive(converted)
   await turn()

@@ -3,7 +3,7 @@ import { realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'tap'
-import { aprReader, aprWriter, q4k, quantize, type DiagnosticsMessage } from 'apr-stream'
+import { aprReader, aprWriter, convert, q4k, quantize, type DiagnosticsMessage } from 'apr-stream'
 import { filesIn, SAMPLE } from '../helpers/files.js'
 
 /** What is published while `work` runs. */
@@ -58,6 +58,23 @@ void test('a job that fails tells the error, after it has given its output up', 
     { type: 'job-end', error: { code: 'ENOENT' } },
   ])
   t.same(filesIn(folder), [])
+})
+
+void test('a conversion tells its start and its end, with its report or its error', async (t) => {
+  const folder = realpathSync(t.testdir())
+  const output = join(folder, 'out.gguf')
+  const input = 'test/fixtures/hf/hostile/folders/00-good'
+  const [begun, locked, unlocked, ended, ...more] = await messagesOf(() => convert(input, output, { pre: 'smollm' }))
+  t.match(begun, { type: 'job-start', job: Number, input, output })
+  t.same(locked, { type: 'output-locked', output })
+  t.same(unlocked, { type: 'output-unlocked', output })
+  t.match(ended, { type: 'job-end', input, output, report: { output, outputFormat: 'gguf', tensors: 11 } })
+  t.ok(begun?.type === 'job-start' && ended?.type === 'job-end' && begun.job === ended.job && !('error' in ended))
+  t.same(more, [])
+
+  const refused = await messagesOf(() => convert(input, join(folder, 'other.gguf')))
+  t.match(refused, [{ type: 'job-start' }, { type: 'job-end', error: { code: 'APR_UNSUPPORTED' } }])
+  t.same(filesIn(folder), ['out.gguf'])
 })
 
 void test('a pipeline tells when its output was claimed', async (t) => {

@@ -29,7 +29,7 @@ export function checkIsRecord(value: unknown): TensorRecord {
   const isRecord =
     typeof record === 'object' &&
     [record?.name, record?.dtype, record?.model?.format].every((text) => typeof text === 'string') &&
-    [record?.size, record?.offset].every((number) => Number.isSafeInteger(number)) &&
+    [record?.size, record?.offset].every((number) => Number.isSafeInteger(number) && Number(number) >= 0) &&
     Array.isArray(record?.shape) &&
     Array.isArray(record.model?.tensors) &&
     record.data instanceof Uint8Array

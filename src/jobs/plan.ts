@@ -3,7 +3,7 @@ import { layoutBytes, type OpenedModel } from '../formats/format.js'
 import { FORMATS, formatOf } from '../formats/formats.js'
 import type { Model } from '../model/model.js'
 import { freeBytes } from './open-output.js'
-import { checkSplit, formatByName, wayTo, type FormatName } from './ways.js'
+import { checkSplit, formatByEnding, wayTo, type FormatName } from './ways.js'
 import type { Decision, Reason } from '../quant/policy.js'
 import type { JobSummary, QuantizeOptions } from './job.js'
 import { AprError, located } from '../model/errors.js'
@@ -77,7 +77,7 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
   try {
     const { pre, config } = checked
     const { format } = opened.model
-    const to = checked.to ?? formatByName(output ?? '') ?? format
+    const to = checked.to ?? formatByEnding(output ?? '') ?? format
     checkSplit(to, checked.splitMaxBytes)
     const way = await wayTo(to, format, { outtype: 'auto', pre, config })
     const converted = way ? located({ file: found.name }, () => way.derive(opened.model)) : opened.model

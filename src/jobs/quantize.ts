@@ -25,7 +25,7 @@ import { planJob, type Plan } from './plan.js'
 import { progressStage, reporter } from './progress.js'
 import { run, taken } from './run.js'
 import { refuseWarnings } from './warnings.js'
-import { checkSplit, formatByName, wayTo, type JobStage } from './ways.js'
+import { checkSplit, formatByEnding, wayTo, type JobStage } from './ways.js'
 import { collect, writeWhole } from './write-in-memory.js'
 
 type CheckedOptions = Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>
@@ -138,7 +138,7 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   // For a model of many tensors each of these takes milliseconds: the event loop turns in between.
   await turn()
   const { fit, pre, config, splitMaxBytes } = options
-  const to = options.to ?? formatByName(output.given) ?? model.format
+  const to = options.to ?? formatByEnding(output.given) ?? model.format
   checkSplit(to, splitMaxBytes)
   const way = await wayTo(to, model.format, { outtype: 'auto', pre, config })
   const converted = way ? located({ file: input.name }, () => way.derive(model)) : model

@@ -73,11 +73,15 @@ export async function wayTo(
   throw new AprError('APR_UNSUPPORTED', `expected a model that ${to} can be made of, ${others}, found one of ${from}`)
 }
 
-/** The format that an output's name speaks of. */
+/** The format that an output's ending speaks of. */
+export function formatByEnding(path: string): FormatName | undefined {
+  return FORMAT_NAMES.find((name) => path.endsWith(FORMATS[name].extension))
+}
+
+/** The format that an output's name speaks of: its ending, or the slash of a folder. */
 export function formatByName(path: string): FormatName | undefined {
-  const found = FORMAT_NAMES.find((name) => path.endsWith(FORMATS[name].extension))
-  if (found !== undefined) return found
-  return /[/\\]$/.test(path) ? FORMAT_NAMES.find((name) => FORMATS[name].nameInFolder !== undefined) : undefined
+  const isFolder = /[/\\]$/.test(path)
+  return isFolder ? FORMAT_NAMES.find((name) => FORMATS[name].nameInFolder !== undefined) : formatByEnding(path)
 }
 
 /** @throws AprError `APR_BAD_OPTION` for a model that is to be split and cannot be */

@@ -165,8 +165,13 @@ void test('errors name a path as it was given', async (t) => {
   await within(t, folder, async () => {
     for (const [name, read] of Object.entries(READERS)) {
       await t.rejects(read('none.apr'), { code: 'ENOENT', path: 'none.apr', message: /'none\.apr'$/ }, name)
-      await t.rejects(read('folder'), { code: 'EISDIR', path: 'folder', message: /'folder'$/ }, name)
     }
+    await t.rejects(openFile('folder'), { code: 'EISDIR', path: 'folder', message: /'folder'$/ })
+    // A folder can be a model: of this one it is said what it lacks.
+    const lacking = { code: 'APR_BAD_INDEX', file: 'folder', message: /found none of them/ }
+    await t.rejects(inspect('folder'), lacking)
+    await t.rejects(plan('folder'), lacking)
+    t.match((await verify('folder')).error, lacking)
     await t.rejects(inspect('bad.apr'), { code: 'APR_BAD_MAGIC', file: 'bad.apr' })
     const { error } = await verify('bad.apr')
     t.match(error, { file: 'bad.apr' })

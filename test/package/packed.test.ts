@@ -115,11 +115,11 @@ void test('the installed package', (t) => {
 
   void t.test('loads no more of its dependencies than docs/dependencies.md says', (t) => {
     writeFileSync(join(project, 'import.js'), `import 'apr-stream'`)
-    t.same(importsOf(project, 'import.js'), ['fs-extra', 'streamx'])
+    t.same(importsOf(project, 'import.js'), ['fs-extra', 'streamx', 'yaml'])
     const cli = join(root, 'dist/cli.js')
-    t.same(importsOf(project, cli, 'inspect', 'model.apr'), ['commander', 'fs-extra', 'streamx'])
+    t.same(importsOf(project, cli, 'inspect', 'model.apr'), ['commander', 'fs-extra', 'streamx', 'yaml'])
     const quantize = ['quantize', 'model.apr', '--force', '--quiet']
-    const always = ['cli-progress', 'commander', 'fs-extra', 'streamx']
+    const always = ['cli-progress', 'commander', 'fs-extra', 'streamx', 'yaml']
     t.same(importsOf(project, cli, ...quantize), always)
     t.same(importsOf(project, cli, ...quantize, '--skip', '*.bias'), [...always, 'minimatch'].sort())
     t.end()

@@ -40,9 +40,10 @@ function isFoldersOnly(path: string): boolean {
  * @param path an absolute one
  * @param nameInFolder of the output where it is a folder; undefined where it cannot be one
  * @param maxFileBytes of each of its files
- * @throws as `followLink`
+ * @throws `EISDIR` for a path that can only be a folder's, where it cannot be one; and as `followLink`
  */
 export async function findPlace(path: string, nameInFolder?: string, maxFileBytes?: number): Promise<OutputPlace> {
+  if (nameInFolder === undefined && isFoldersOnly(path)) throw isDirectoryError(path)
   const isThere = nameInFolder !== undefined && (await statOrUndefined(path).catch(() => undefined))?.isDirectory()
   if (nameInFolder === undefined || (isThere !== true && !isFoldersOnly(path))) {
     const target = await followLink(path)

@@ -1,10 +1,12 @@
 /**
  * Quantizes the sample model, verifies the result, and compares it with the original and with what `apr quantize` makes
- * of the same model. Usage: npm run demo, or node examples/demo.js [input [output]]
+ * of the same model. Then it converts a Hugging Face folder to GGUF, compares the bytes with those of llama.cpp's own
+ * converter, and quantizes the folder. Usage: npm run demo, or node examples/demo.js [input [output]]
  */
 import { existsSync, mkdirSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { plan, quantize, selectAsApr, verify } from 'apr-stream'
+import { demoFolder } from './lib/demo-folder.js'
 import { sampleModel } from './lib/paths.js'
 import { relativeError } from './lib/relative-error.js'
 import { wholeTensors } from './lib/whole-tensors.js'
@@ -63,4 +65,7 @@ if (input === sampleModel && existsSync(reference)) {
   console.log(`\nWith the fit of apr quantize: ${same} of ${all} tensors have the bytes that it wrote`)
 }
 
-if (!verification.ok || !asPlanned || !sameAsReference) process.exitCode = 1
+// 6. A Hugging Face folder, to GGUF.
+const isFolderGood = await demoFolder(dirname(output))
+
+if (!verification.ok || !asPlanned || !sameAsReference || !isFolderGood) process.exitCode = 1

@@ -5,7 +5,7 @@ import type { ModelInput } from '../formats/format.js'
 import type { ByteSource } from '../model/byte-source.js'
 import { checkOptions, type Checked, type OptionTable } from '../options/check.js'
 import { checkNotAborted } from '../model/errors.js'
-import { abortableSource } from './abort.js'
+import { abortableSources } from './abort.js'
 
 /** Options of `inspect` and `verify`. */
 export interface ReadOptions {
@@ -29,7 +29,7 @@ export async function openToRead<T extends ReadOptions, Table extends OptionTabl
     checkTogether(checked)
     const { signal } = checked as ReadOptions
     checkNotAborted(signal)
-    const wrap = signal && ((source: ByteSource): ByteSource => abortableSource(source, signal))
+    const wrap = signal && abortableSources(signal)
     return { input: await openModelInput(input, wrap), options: checked }
   } catch (error) {
     await closeUnused(input)

@@ -14,6 +14,8 @@ export interface FuzzOptions {
   readonly seed: number
   /** The first case: a finding is seen again with its own number and `cases: 1`. */
   readonly first?: number
+  /** Files of this format only, by how their names end; a case of one number is another one then. */
+  readonly extension?: string | undefined
   /** An empty folder for outputs. */
   readonly folder: string
   /** Called before each case. */
@@ -41,10 +43,12 @@ const MAX_EXTRA_BYTES = 64 * 1024 * 1024
 /** Of a file that `verify` calls good, `quantize` may still refuse values, and a model without tensors. */
 const REFUSED_BY_QUANTIZE = ['APR_BAD_VALUE', 'APR_BAD_RECORD']
 
-export async function fuzz({ cases, seed, first = 0, folder, onCase }: FuzzOptions): Promise<FuzzReport> {
+export async function fuzz({ cases, seed, first = 0, extension: only, ...rest }: FuzzOptions): Promise<FuzzReport> {
+  const { folder, onCase } = rest
   const findings: Finding[] = []
   const counts: Record<string, number> = {}
-  const formats = FUZZED_FORMATS.map((format) => ({ format, seeds: format.makeSeeds() }))
+  const fuzzed = FUZZED_FORMATS.filter((format) => only === undefined || format.extension === only)
+  const formats = fuzzed.map((format) => ({ format, seeds: format.makeSeeds() }))
   let index = first
   let file: Buffer = Buffer.alloc(0)
   let extension = ''

@@ -1,6 +1,7 @@
 /**
  * Runs the fuzzer: `npm run fuzz -- --cases 100000 --seed 1`. A finding is printed with its number, and seen again with
- * `--seed N --first NUMBER --cases 1`; its file is kept beside the others that this run found.
+ * `--seed N --first NUMBER --cases 1`; its file is kept beside the others that this run found. With `--format gguf` files of
+ * one format only are damaged.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -18,6 +19,7 @@ const { values } = parseArgs({
     cases: { type: 'string', default: '100000' },
     seed: { type: 'string', default: '1' },
     first: { type: 'string', default: '0' },
+    format: { type: 'string' },
   },
 })
 const [cases, seed, first] = [Number(values.cases), Number(values.seed), Number(values.first)]
@@ -46,6 +48,7 @@ for (let start = first; start < first + cases; start += BATCH) {
   const report = await fuzz({
     seed,
     first: start,
+    extension: values.format === undefined ? undefined : `.${values.format}`,
     cases: Math.min(BATCH, first + cases - start),
     folder: outputs,
     onCase: (index) => (progress[0] = index),

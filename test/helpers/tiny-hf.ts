@@ -15,6 +15,8 @@ interface TinyModel {
   readonly config: object
   readonly tokenizerClass?: string
   readonly tensors: Tensors
+  /** Rows and columns that have one scale, where the weights of the layers are in FP8. */
+  readonly fp8Block?: readonly [number, number]
 }
 
 const HIDDEN = 64
@@ -224,6 +226,16 @@ export const TINY: Readonly<Record<string, TinyModel>> = {
     config: { ...DEEPSEEK, q_lora_rank: null, norm_topk_prob: false, tie_word_embeddings: true },
     tensors: { ...prefixed('model.', deepseek(false)), 'lm_head.weight': [311, HIDDEN] },
   },
+  'tiny-deepseek-fp8': {
+    dtype: 'BF16',
+    config: {
+      ...DEEPSEEK,
+      q_lora_rank: 48,
+      quantization_config: { quant_method: 'fp8', fmt: 'e4m3', weight_block_size: [40, 24] },
+    },
+    tensors: { ...prefixed('model.', deepseek(true)), 'lm_head.weight': [311, HIDDEN] },
+    fp8Block: [40, 24],
+  },
   'tiny-llama-base': {
     dtype: 'F16',
     config: {
@@ -271,22 +283,28 @@ export async function writeTiny(name: string, root: string): Promise<string> {
   return folder
 }
 
-function safetensors({ dtype, tensors }: TinyModel): Uint8Array {
+function safetensors({ dtype, tensors, fp8Block }: TinyModel): Uint8Array {
   const bits = randomBits(1)
   const header: Record<string, object> = {}
   const chunks: Uint8Array[] = []
   let at = 0
-  for (const [name, given] of Object.entries(tensors)) {
-    const own = given[0] === 'F32' ? 'F32' : dtype
-    const shape = given.filter((one) => one !== 'F32') as number[]
-    const data = randomValues(
-      own,
-      shape.reduce((product, one) => product * one, 1),
-      bits,
-    )
+  const add = (name: string, own: ValueDType, shape: number[]): void => {
+    const count = shape.reduce((product, one) => product * one, 1)
+    const data = randomValues(own, count, bits)
     header[name] = { dtype: own, shape, data_offsets: [at, at + data.length] }
     chunks.push(data)
     at += data.length
+  }
+  for (const [name, given] of Object.entries(tensors)) {
+    const shape = given.filter((one) => one !== 'F32') as number[]
+    if (fp8Block && /layers.*_proj(_with_mqa)?\.weight$/.test(name)) {
+      add(name, 'F8_E4M3', shape)
+      add(
+        `${name}_scale_inv`,
+        'F32',
+        shape.map((size, i) => Math.ceil(size / (fp8Block[i] ?? 1))),
+      )
+    } else add(name, given[0] === 'F32' ? 'F32' : dtype, shape)
   }
   const json = Buffer.from(JSON.stringify(header))
   const head = Buffer.alloc(8)
@@ -294,8 +312,11 @@ function safetensors({ dtype, tensors }: TinyModel): Uint8Array {
   return Buffer.concat([head, json, ...chunks])
 }
 
-/** From 2^-10 to 2^3, both signs. */
-function randomValues(dtype: 'BF16' | 'F16' | 'F32', count: number, bits: () => number): Uint8Array {
+type ValueDType = 'BF16' | 'F16' | 'F32' | 'F8_E4M3'
+
+/** From 2^-10 to 2^3, both signs; in FP8 all but NaN. */
+function randomValues(dtype: ValueDType, count: number, bits: () => number): Uint8Array {
+  if (dtype === 'F8_E4M3') return Uint8Array.from({ length: count }, () => (bits() & 0x80) | (bits() % 0x7f))
   const values =
     dtype === 'F32'
       ? Uint32Array.from({ length: count }, () => (((bits() & 0x807fffff) >>> 0) | ((117 + (bits() % 12)) << 23)) >>> 0)

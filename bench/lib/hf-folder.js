@@ -39,7 +39,10 @@ export function writeHfFolder(folder, { layers, shardBytes = 2 ** 30 }) {
   writeFileSync(join(folder, 'model.safetensors.index.json'), JSON.stringify(index))
   writeFileSync(join(folder, 'config.json'), JSON.stringify(config(layers)))
   writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(tokenizer()))
-  writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify({ eos_token: '<|im_end|>', add_bos_token: false }))
+  writeFileSync(
+    join(folder, 'tokenizer_config.json'),
+    JSON.stringify({ eos_token: '<|im_end|>', add_bos_token: false }),
+  )
   return total
 }
 

@@ -4,7 +4,7 @@ import fs from 'fs-extra'
 import type { ModelInput } from '../formats/format.js'
 import type { ByteSource } from '../model/byte-source.js'
 import { AprError, printable } from '../model/errors.js'
-import { checkSource, closeUnused, openSource } from './open-source.js'
+import { checkSource, closeUnused, isFolder, openSource } from './open-source.js'
 import { isFilePath, type FilePath } from './path.js'
 
 /**
@@ -18,11 +18,7 @@ export async function openModelInput(
 ): Promise<ModelInput> {
   const source = checkSource(input)
   if (!isFilePath(source)) return new OpenedInput(source.name, undefined, wrap(source), '')
-  const isFolder = await fs.stat(source.absolute).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  )
-  if (isFolder) {
+  if (await isFolder(source)) {
     const folder = { given: source.given, absolute: await named(source.absolute) }
     return new OpenedInput(source.given, folder, undefined, '', wrap)
   }

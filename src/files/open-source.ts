@@ -57,6 +57,18 @@ export async function openFile(input: string | URL): Promise<OpenFile> {
   return await openPath(fixPath('the input', input))
 }
 
+/**
+ * Whether a path is that of a folder.
+ * @throws the file system's own errors
+ */
+export async function isFolder({ given, absolute }: FilePath): Promise<boolean> {
+  try {
+    return (await fs.stat(absolute)).isDirectory()
+  } catch (error) {
+    throw naming(given, error, absolute)
+  }
+}
+
 async function openPath({ given: path, absolute }: FilePath): Promise<OpenFile> {
   const asGiven = (error: unknown): never => {
     throw naming(path, error, absolute)

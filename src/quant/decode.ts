@@ -29,6 +29,11 @@ const ELEMENT_READERS: Partial<Record<DType, ReadElement>> = {
   APR_Q8: (view, i, scale) => view.getInt8(i) * scale,
 }
 
+/** Whether a dtype's tensors can be read as numbers. */
+export function isDecodable(dtype: DType): boolean {
+  return BLOCK_DECODERS[dtype] !== undefined || ELEMENT_READERS[dtype] !== undefined
+}
+
 /** Elements that a tensor's bytes are to be decoded from, and where the values go. */
 export interface Decoding {
   readonly dtype: DType

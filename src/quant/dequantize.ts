@@ -1,7 +1,7 @@
 /** Tensors as numbers, for programs that look into a model. */
 import { DTYPES, isDType, type DType } from '../model/dtypes.js'
 import { AprError, printable } from '../model/errors.js'
-import { aprQ8Scale, decodeElements } from './decode.js'
+import { aprQ8Scale, decodeElements, isDecodable } from './decode.js'
 
 /**
  * Decodes a tensor's bytes, or those of whole blocks of it, to f32. Floats of 16 bits and integers of 8 are exact;
@@ -15,8 +15,10 @@ import { aprQ8Scale, decodeElements } from './decode.js'
  */
 export function dequantize(dtype: DType, bytes: Uint8Array, cols?: number): Float32Array {
   const found = { dtype: dtype as unknown, bytes: bytes as unknown }
-  if (!isDType(found.dtype))
-    throw bad(`a dtype among ${Object.keys(DTYPES).join(', ')}`, printable(String(found.dtype)))
+  if (!isDType(found.dtype) || !isDecodable(found.dtype)) {
+    const known = (Object.keys(DTYPES) as DType[]).filter(isDecodable).join(', ')
+    throw bad(`a dtype among ${known}`, printable(String(found.dtype)))
+  }
   if (!(found.bytes instanceof Uint8Array)) throw bad('bytes in a Uint8Array', typeof bytes)
   const { blockElements, blockBytes, headBytes, padsRows } = DTYPES[dtype]
   const blocks = (bytes.length - headBytes) / blockBytes

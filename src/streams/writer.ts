@@ -78,7 +78,7 @@ interface Arrival {
  *   records that make no file, `APR_BAD_INDEX`, `APR_LIMIT`, and the file system's own errors
  */
 export function aprWriter(path: string | URL, options: WriterOptions = {}): TensorWritable {
-  return formatWriter(FORMATS.apr, path, options)
+  return makeWriter(FORMATS.apr, path, checkOptions(options, WRITER_OPTIONS))
 }
 
 /**

@@ -387,6 +387,8 @@ void test('the report says what was done', async (t) => {
       input: SAMPLE,
       output,
       mode,
+      inputFormat: 'apr',
+      outputFormat: 'apr',
       inputBytes: 1_239_684,
       outputBytes: 254_532,
       ratio: 1_239_684 / 254_532,
@@ -445,6 +447,7 @@ void test('verify tells a file without a checksum from one with a wrong one', as
   const { length } = SMALL
   t.same(good, {
     file: 'memory.apr',
+    format: 'apr',
     ok: true,
     size: length,
     verified: 4,

@@ -1,8 +1,10 @@
 /**
  * Writes a Hugging Face folder as the converters find it: a Qwen3 mixture of experts in BF16, in shards, with a vocabulary of
- * 150,000 tokens. Any size, in constant memory.
+ * 151,936 tokens. Any size, in constant memory.
  */
-import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gaussianWeights } from './gaussian.js'
 
@@ -38,11 +40,7 @@ export function writeHfFolder(folder, { layers, shardBytes = 2 ** 30 }) {
   const index = { metadata: { total_size: total }, weight_map: weightMap }
   writeFileSync(join(folder, 'model.safetensors.index.json'), JSON.stringify(index))
   writeFileSync(join(folder, 'config.json'), JSON.stringify(config(layers)))
-  writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(tokenizer()))
-  writeFileSync(
-    join(folder, 'tokenizer_config.json'),
-    JSON.stringify({ eos_token: '<|im_end|>', add_bos_token: false }),
-  )
+  writeTokenizer(folder)
   return total
 }
 
@@ -131,38 +129,16 @@ function bf16Tile() {
   return new Uint8Array(Uint16Array.from(bits, (value) => (value + 0x7fff + ((value >>> 16) & 1)) >>> 16).buffer)
 }
 
-/** Byte pairs over GPT-2's alphabet, as many as Qwen has: each token the sum of two earlier ones. */
-function tokenizer() {
-  const alphabet = Array.from({ length: 256 }, (_, byte) => byte)
-    .map((byte) => ((byte >= 33 && byte <= 126) || (byte >= 161 && byte !== 173) ? byte : undefined))
-    .map((byte, i, all) => byte ?? 256 + all.slice(0, i).filter((one) => one === undefined).length)
-    .map((code) => String.fromCharCode(code))
-  const vocab = Object.fromEntries(alphabet.map((character, id) => [character, id]))
-  const tokens = [...alphabet]
-  const merges = /** @type {[string, string][]} */ ([])
-  // All pairs of characters, then these with a third one: no token twice.
-  for (let i = 0; tokens.length < 151_643; i++) {
-    const pair = /** @type {[string, string]} */ ([tokens[Math.floor(i / 256)], alphabet[i % 256]])
-    const token = pair.join('')
-    vocab[token] = tokens.length
-    tokens.push(token)
-    merges.push(pair)
-  }
-  const special = ['<|endoftext|>', '<|im_start|>', '<|im_end|>']
-  const regex =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-  return {
-    version: '1.0',
-    added_tokens: special.map((content, i) => ({ id: 151_643 + i, content, special: true, normalized: false })),
-    normalizer: { type: 'NFC' },
-    pre_tokenizer: {
-      type: 'Sequence',
-      pretokenizers: [
-        { type: 'Split', pattern: { Regex: regex }, behavior: 'Isolated', invert: false },
-        { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false },
-      ],
-    },
-    decoder: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false },
-    model: { type: 'BPE', vocab, merges, ignore_merges: false },
+/** The vocabulary of Qwen 2, which the tests have: the converters know it. */
+function writeTokenizer(/** @type {string} */ folder) {
+  const maker = join(import.meta.dirname, '../../test/fixtures/hf/larger/make-model.mjs')
+  const made = mkdtempSync(join(tmpdir(), 'apr-stream-tokenizer-'))
+  try {
+    execFileSync(process.execPath, [maker, 'large-qwen2', made])
+    for (const name of ['tokenizer.json', 'tokenizer_config.json']) {
+      copyFileSync(join(made, 'large-qwen2', name), join(folder, name))
+    }
+  } finally {
+    rmSync(made, { recursive: true, force: true })
   }
 }

@@ -13,9 +13,8 @@ const pre = process.argv[4] ?? (input === sampleFolder ? samplePre : undefined)
 
 const planned = await planConversion(input, { output, pre })
 for (const { name, dtype, shape, sources } of planned.decisions) {
-  console.log(
-    `  ${dtype.padEnd(4)} ${name} [${shape.join(', ')}]  of ${sources.map((source) => source.name).join(', ')}`,
-  )
+  const made = sources.length === 0 ? 'made' : `of ${sources.map((source) => source.name).join(', ')}`
+  console.log(`  ${dtype.padEnd(4)} ${name} [${shape.join(', ')}]  ${made}`)
 }
 console.log(`${planned.metadata.length} keys, ${planned.outputBytes} bytes`)
 

@@ -3,7 +3,7 @@
  * `npm run fuzz-kernel -- --blocks 1000000 --seed 1`: a million take two minutes a core.
  */
 import { parseArgs } from 'node:util'
-import { createScalarKernel } from '../dist/quant/kernel.js'
+import { createScalarKernel } from '../dist/quant/scalar.js'
 import { createSimdKernel } from '../dist/quant/simd.js'
 
 const { values: flags } = parseArgs({
@@ -50,7 +50,7 @@ for (let batch = 0; compared < Number(flags.blocks); batch++) {
   }
   simd.input.set(scalar.input)
   for (const fit of /** @type {const} */ (['search', 'minmax'])) {
-    const isFinite = [scalar.fit(fit, BATCH), simd.fit(fit, BATCH)]
+    const isFinite = [scalar.fit({ dtype: 'Q4_K', fit }, BATCH), simd.fit({ dtype: 'Q4_K', fit }, BATCH)]
     const expected = Buffer.from(scalar.output.buffer, 0, BATCH * 144)
     const found = Buffer.from(simd.output.slice(0, BATCH * 144).buffer)
     if (isFinite[0] !== isFinite[1] || (isFinite[0] && !expected.equals(found))) {

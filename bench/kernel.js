@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createScalarKernel } from '../dist/quant/kernel.js'
+import { createScalarKernel } from '../dist/quant/scalar.js'
 import { createSimdKernel } from '../dist/quant/simd.js'
 import { gaussianWeights, toHalfPrecision } from './lib/gaussian.js'
 import { interleave } from './lib/interleave.js'

@@ -32,7 +32,7 @@ export async function openKernelPool({ matrices }) {
 export function fitInPlace(kernel, values, fit) {
   const piece = Math.min(values.length, kernel.input.length)
   kernel.input.set(values.subarray(0, piece))
-  for (let done = 0; done < values.length; done += piece) kernel.fit(fit, piece / 256)
+  for (let done = 0; done < values.length; done += piece) kernel.fit({ dtype: 'Q4_K', fit }, piece / 256)
 }
 
 /**

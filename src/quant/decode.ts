@@ -1,16 +1,14 @@
-/** Every dtype as numbers. A new block type is a row of BLOCK_DECODERS, and a file in `blocks/`. */
+/** Every dtype as numbers. */
 import { DTYPES, type DType } from '../model/dtypes.js'
+import { BLOCK_DTYPES, type DecodeBlock } from './block.js'
+import { BLOCK_TYPES } from './block-types.js'
 import { decodeAprQ4Block } from './blocks/apr-q4.js'
-import { decodeQ4KBlock } from './blocks/q4k.js'
 import { decodeQ6KBlock } from './blocks/q6k.js'
 import { bf16ToF32, f16ToF32 } from './float.js'
 
-/** Decodes the block at byte `start` into `target`, from element `position` on. */
-type DecodeBlock = (bytes: Uint8Array, start: number, target: Float32Array, position: number) => void
-
 const BLOCK_DECODERS: Partial<Record<DType, DecodeBlock>> = {
-  Q4_K: decodeQ4KBlock,
-  Q6_K: decodeQ6KBlock,
+  ...Object.fromEntries(BLOCK_DTYPES.map((dtype) => [dtype, BLOCK_TYPES[dtype]?.decode])),
+  Q6_K: BLOCK_TYPES.Q6_K?.decode ?? decodeQ6KBlock,
   APR_Q4: decodeAprQ4Block,
 }
 

@@ -76,22 +76,23 @@ export function quantizeRun(run: Run, fit: Fit, kernel: Kernel, target: Uint8Arr
   const { elements, rowElements, inRow = 0 } = run
   // Rows of whole super-blocks are as good as no rows.
   const isContiguous = rowElements % SUPER_BLOCK_ELEMENTS === 0
+  const maxBlocks = kernel.input.length / SUPER_BLOCK_ELEMENTS
   let element = 0
   let written = 0
   while (element < elements) {
     // Fill the kernel's input: whole super-blocks, from as many rows as fit.
     const first = element
     let blocks = 0
-    while (element < elements && blocks < kernel.maxBlocks) {
+    while (element < elements && blocks < maxBlocks) {
       const restOfRow = isContiguous ? elements : rowElements - ((inRow + element) % rowElements)
-      const count = Math.min(restOfRow, elements - element, (kernel.maxBlocks - blocks) * SUPER_BLOCK_ELEMENTS)
+      const count = Math.min(restOfRow, elements - element, (maxBlocks - blocks) * SUPER_BLOCK_ELEMENTS)
       const start = blocks * SUPER_BLOCK_ELEMENTS
       widenRun(run, element, count, kernel, start)
       element += count
       blocks += Math.ceil(count / SUPER_BLOCK_ELEMENTS)
       kernel.input.fill(0, start + count, blocks * SUPER_BLOCK_ELEMENTS)
     }
-    if (!kernel.fit(fit, blocks)) return firstNonFinite(run, first, kernel)
+    if (!kernel.fit({ dtype: 'Q4_K', fit }, blocks)) return firstNonFinite(run, first, kernel)
     const bytes = blocks * Q4K_BLOCK_BYTES
     target.set(kernel.output.subarray(0, bytes), written)
     written += bytes

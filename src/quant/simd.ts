@@ -4,20 +4,28 @@
  */
 import { SUPER_BLOCK_ELEMENTS } from '../model/dtypes.js'
 import { compileModule, instantiate } from '../wasm/module.js'
-import { INFINITY_16, WEIGHT_BYTES, type Kernel } from './kernel.js'
-import { Q4K_BLOCK_BYTES } from './blocks/q4k.js'
+import type { BlockDType } from './block.js'
+import { INFINITY_16, MAX_OUTPUT_BYTES, WEIGHT_BYTES, type Fitting, type Kernel } from './kernel.js'
 import { kernelWasm } from './kernel-wasm.js'
+import { fitScalar } from './scalar.js'
+
+/** Fits the first `blocks` blocks of INPUT into OUTPUT; -1, or the index of a value that is not finite. */
+type FitBlocks = (blocks: number, isWeighted: number) => number
+
+/** The exports that fit, by dtype, and those of them that can with importance. Others are fitted by the scalar code. */
+const SEARCH_EXPORTS: Readonly<Partial<Record<BlockDType, string>>> = { Q4_K: 'q4k' }
+const WEIGHTED: readonly BlockDType[] = []
 
 /** What the module exports: addresses in its memory, and functions on what stands there. */
 interface KernelExports {
   readonly INPUT: WebAssembly.Global
   readonly OUTPUT: WebAssembly.Global
   readonly RAW: WebAssembly.Global
+  readonly IMPORTANCE: WebAssembly.Global
+  readonly ROW_MEAN_SQUARES: WebAssembly.Global
   readonly MAX_BLOCKS: WebAssembly.Global
   readonly MEMORY_BYTES: WebAssembly.Global
-  /** Fit the first `blocks` super-blocks of INPUT into OUTPUT; -1, or the index of a value that is not finite. */
-  search(blocks: number): number
-  minmax(blocks: number): number
+  readonly minmax: FitBlocks
   /** Widen `count` numbers of RAW, from element `source` on, to INPUT, from element `target` on. */
   widenF16(source: number, target: number, count: number): void
   widenBF16(source: number, target: number, count: number): void
@@ -31,7 +39,7 @@ interface KernelExports {
 }
 
 /** Pages of memory that the module asks for; its addresses are fixed when it is compiled. */
-const MEMORY_PAGES = 7
+const MEMORY_PAGES = 13
 
 let compiled: WebAssembly.Module | undefined
 
@@ -41,24 +49,38 @@ export function kernelModule(): WebAssembly.Module {
   return compiled
 }
 
-/** A kernel with a memory of its own, 448 KiB: one a thread. */
+/** A kernel with a memory of its own, 832 KiB: one a thread. */
 export function createSimdKernel(module: WebAssembly.Module = kernelModule()): Kernel {
   const { exports, memory } = instantiate<KernelExports>(module, MEMORY_PAGES)
-  const { INPUT, OUTPUT, RAW } = exports
+  const { INPUT, OUTPUT, RAW, IMPORTANCE, ROW_MEAN_SQUARES } = exports
   const maxBlocks = exports.MAX_BLOCKS.value
   const elements = maxBlocks * SUPER_BLOCK_ELEMENTS
   const raw = new Uint8Array(memory, RAW.value, elements * 2)
   const inputBytes = new Uint8Array(memory, INPUT.value, elements * 4)
-  return {
-    maxBlocks,
+  const fits = exports as unknown as Readonly<Record<string, FitBlocks>>
+  const kernelOf = ({ dtype, fit, isWeighted = false }: Fitting): FitBlocks | undefined => {
+    if (fit === 'minmax') return exports.minmax
+    return isWeighted && !WEIGHTED.includes(dtype) ? undefined : fits[SEARCH_EXPORTS[dtype] ?? '']
+  }
+  const areas = {
     input: new Float32Array(memory, INPUT.value, elements),
-    output: new Uint8Array(memory, OUTPUT.value, maxBlocks * Q4K_BLOCK_BYTES),
+    importance: new Float32Array(memory, IMPORTANCE.value, elements),
+    rowMeanSquares: new Float32Array(memory, ROW_MEAN_SQUARES.value, elements / 32),
+    output: new Uint8Array(memory, OUTPUT.value, maxBlocks * MAX_OUTPUT_BYTES),
+  }
+  return {
+    ...areas,
     widen(dtype, bytes, start, count) {
       raw.set(bytes.subarray(0, count * 2))
       if (dtype === 'F16') exports.widenF16(0, start, count)
       else exports.widenBF16(0, start, count)
     },
-    fit: (fit, blocks) => exports[fit](blocks) === -1,
+    fit(fitting: Fitting, blocks) {
+      const fitBlocks = kernelOf(fitting)
+      return fitBlocks
+        ? fitBlocks(blocks, Number(fitting.isWeighted ?? false)) === -1
+        : fitScalar(areas, fitting, blocks)
+    },
     add: (value, count) => exports.add(count, value),
     narrow(dtype, count, target) {
       const check = dtype === 'F32' ? 'checkF32' : dtype === 'F16' ? 'narrowF16' : 'narrowBF16'

@@ -2,7 +2,8 @@
 import fc from 'fast-check'
 import { Transform } from 'node:stream'
 import { filterTensors, mapMetadata, mapTensors, type DType, type TensorInfo, type TensorRecord } from 'apr-stream'
-import { createScalarKernel, type Fit } from '../../dist/quant/kernel.js'
+import { createScalarKernel } from '../../dist/quant/scalar.js'
+import type { Fit } from '../../dist/quant/kernel.js'
 import { DTYPE_IDS } from './apr-file.js'
 import { arbitraryTensor, f32Bytes, FLAG_QUANTIZED, FLAG_ROW_MAJOR, modelBytes, valuesOf } from './files.js'
 import type { StoredTensor } from './files.js'
@@ -257,7 +258,7 @@ function q4kBytes(tensor: StoredTensor, fit: Fit): Buffer {
     for (let start = row; start < row + rowElements; start += 256) {
       kernel.input.fill(0)
       kernel.input.set(values.subarray(start, Math.min(start + 256, row + rowElements)))
-      kernel.fit(fit, 1)
+      kernel.fit({ dtype: 'Q4_K', fit }, 1)
       blocks.push(Buffer.from(kernel.output))
     }
   }

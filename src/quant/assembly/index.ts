@@ -3,8 +3,8 @@
  * arithmetic of the fits is that of q4k.md, operation
  * by operation; no fused multiply-add, no relaxed SIMD, so every machine writes the same bytes.
  */
-export { INPUT, RAW, OUTPUT, MAX_BLOCKS, MEMORY_BYTES } from "./memory";
-export { search } from "./search";
+export { INPUT, RAW, OUTPUT, IMPORTANCE, ROW_MEAN_SQUARES, MAX_BLOCKS, MEMORY_BYTES } from "./memory";
+export { q4k } from "./search";
 export { minmax } from "./minmax";
 export { widenF16, widenBF16 } from "./widen";
 export { add, check16, checkF32, narrowBF16, narrowF16 } from "./narrow";

@@ -13,9 +13,12 @@ export const MAX_BLOCKS: i32 = 256;
 export const BLOCK_INPUT_BYTES: usize = 1024; // 256 f32
 export const SUB_BLOCK_INPUT_BYTES: usize = 128; // 32 f32
 export const BLOCK_OUTPUT_BYTES: usize = 144;
+/** Bytes that 256 values become at the most: those of Q8_0. */
+const MAX_OUTPUT_BYTES: usize = 272;
 
-/** The first KiB stays unused, so that a stray address 0 overwrites nothing. Scratch areas follow, up to INPUT. */
-const SCRATCH: usize = 1024;
+/** The first KiB stays unused, so that a stray address 0 overwrites nothing. Scratch areas follow, up to INPUT; the
+ * fits share them, since only one runs at a time. */
+export const SCRATCH: usize = 1024;
 
 /** "search": four groups of at most 2 KiB, see `group.ts`. */
 export const GROUPS: usize = SCRATCH;
@@ -29,13 +32,19 @@ export const PARTS: usize = SCALES + 8 * 128;
 export const CLAMPS: usize = PARTS + 128;
 
 /** f32 values to fit: MAX_BLOCKS * 1024 bytes. */
-export const INPUT: usize = 16 * 1024;
+export const INPUT: usize = 64 * 1024;
 
-/** Packed super-blocks: MAX_BLOCKS * 144 bytes. */
+/** Packed blocks. */
 export const OUTPUT: usize = INPUT + <usize>MAX_BLOCKS * BLOCK_INPUT_BYTES;
 
 /** f16 or bf16 values to widen: MAX_BLOCKS * 512 bytes. */
-export const RAW: usize = OUTPUT + <usize>MAX_BLOCKS * BLOCK_OUTPUT_BYTES;
+export const RAW: usize = OUTPUT + <usize>MAX_BLOCKS * MAX_OUTPUT_BYTES;
+
+/** One f32 a value of INPUT: what errors count there. */
+export const IMPORTANCE: usize = RAW + <usize>MAX_BLOCKS * 512;
+
+/** One f32 for every 32 values of INPUT: the mean square of the whole row. */
+export const ROW_MEAN_SQUARES: usize = IMPORTANCE + <usize>MAX_BLOCKS * BLOCK_INPUT_BYTES;
 
 /** Where the plan ends: the least memory that the host must provide. */
-export const MEMORY_BYTES: usize = RAW + <usize>MAX_BLOCKS * 512;
+export const MEMORY_BYTES: usize = ROW_MEAN_SQUARES + <usize>MAX_BLOCKS * 32;

@@ -20,7 +20,7 @@ const DECODED_MINS: usize = 32;
  * Fits the first `blocks` super-blocks of INPUT into OUTPUT. Returns -1, or the index of the first element that is NaN or
  * infinite; OUTPUT is then undefined.
  */
-export function search(blocks: i32): i32 {
+export function q4k(blocks: i32, isWeighted: bool): i32 {
   storeClamps();
   for (let block = 0; block < blocks; block += 2) {
     // Two super-blocks at a time. The last of an odd number is fitted beside itself.

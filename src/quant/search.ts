@@ -6,6 +6,7 @@
  * This is the readable reference; the SIMD kernel is tested against it.
  */
 import { f16ToF32, f32ToF16 } from './float.js'
+import { round, roundBetween } from './fits/round.js'
 import { MAX_SCALE, MAX_VALUE, packBlock, SUB_BLOCK_ELEMENTS, SUB_BLOCKS } from './blocks/q4k.js'
 
 const { fround } = Math
@@ -145,17 +146,5 @@ function weightedError(x: Float32Array, q: Uint8Array, scale: number, min: numbe
 }
 
 function level(v: number): number {
-  return Math.max(0, Math.min(MAX_VALUE, round(v)))
-}
-
-const f32 = new Float32Array(1)
-const bits = new Uint32Array(f32.buffer)
-
-/**
- * Round to nearest, ties to even, for |v| < 2^22: adding 1.5 * 2^23 leaves the integer in the low bits. Beyond that the
- * same bits still decide, as they do in llama.cpp (`nearest_int`).
- */
-function round(v: number): number {
-  f32[0] = v + 12582912
-  return ((bits[0] ?? 0) & 0x7fffff) - 0x400000
+  return roundBetween(v, 0, MAX_VALUE)
 }

@@ -36,7 +36,7 @@ export { selectAsApr, selectByDefault, type Kept, type Reason, type Select } fro
 export { dequantize, dequantizeQ4K } from './quant/dequantize.js'
 export { quantize } from './jobs/quantize.js'
 export type { JobSummary, Progress, QuantizeOptions, QuantizeReport } from './jobs/job.js'
-export { convert } from './jobs/convert.js'
+export { convert } from './jobs/conversion/convert.js'
 export {
   planConversion,
   type ConversionPlan,
@@ -47,13 +47,13 @@ export {
   type ConvertReport,
   type OutputFile,
   type SourceTensor,
-} from './jobs/conversion.js'
-export type { FormatName } from './jobs/ways.js'
+} from './jobs/conversion/conversion.js'
+export type { FormatName } from './jobs/conversion/ways.js'
 export type { MetadataEntry } from './formats/format.js'
 export { plan, type DTypeCensus, type Plan, type PlannedTensor, type PlanOptions } from './jobs/plan.js'
-export { inspect, type InspectedTensor, type Inspection } from './jobs/inspect.js'
-export { verify, type Verification } from './jobs/verify.js'
-export type { ReadOptions } from './jobs/input.js'
+export { inspect, type InspectedTensor, type Inspection } from './jobs/reading/inspect.js'
+export { verify, type Verification } from './jobs/reading/verify.js'
+export type { ReadOptions } from './jobs/reading/input.js'
 export type { DiagnosticsMessage, JobEndMessage, JobStartMessage } from './jobs/observe.js'
 export type { OutputMessage } from './files/diagnostics.js'
 export type { Mode, ModeOptions } from './jobs/mode.js'

@@ -1,4 +1,4 @@
-import { planConversion, type ConversionPlan, type ConvertReport } from '../jobs/conversion.js'
+import { planConversion, type ConversionPlan, type ConvertReport } from '../jobs/conversion/conversion.js'
 import { printable } from '../model/errors.js'
 import { inFlags } from './flags.js'
 import { outputOptions, runJob, type OutputFlags } from './job-command.js'
@@ -24,7 +24,7 @@ export async function convertCommand(file: string, flags: ConvertFlags): Promise
     else if (!flags.quiet) printPlan(plan, output)
     return
   }
-  const { convert } = await import('../jobs/convert.js')
+  const { convert } = await import('../jobs/conversion/convert.js')
   await runJob(flags, async (job) => {
     const report = await convert(file, output, { ...options, ...job })
     return () => {

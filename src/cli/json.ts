@@ -2,12 +2,12 @@
  * What the command line prints with `--json`. A field is never taken away and keeps its meaning as long as
  * `schemaVersion` stays; fields may be added.
  */
-import type { ConversionPlan, ConvertReport } from '../jobs/conversion.js'
-import type { FormatName } from '../jobs/ways.js'
-import type { Inspection } from '../jobs/inspect.js'
+import type { ConversionPlan, ConvertReport } from '../jobs/conversion/conversion.js'
+import type { FormatName } from '../jobs/conversion/ways.js'
+import type { Inspection } from '../jobs/reading/inspect.js'
 import type { Plan } from '../jobs/plan.js'
 import type { QuantizeReport } from '../jobs/job.js'
-import type { Verification } from '../jobs/verify.js'
+import type { Verification } from '../jobs/reading/verify.js'
 import type { AprErrorJson } from '../model/errors.js'
 
 export const SCHEMA_VERSION = 1

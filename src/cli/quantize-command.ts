@@ -10,7 +10,7 @@ import { SCHEMA_VERSION } from './json.js'
 import { selectByPatterns } from './patterns.js'
 import { outputOptions, runJob, type OutputFlags } from './job-command.js'
 import { bytes, columns, count, plural, print, printJson, sizeChange, UsageError, warn } from './output.js'
-import type { FormatName } from '../jobs/ways.js'
+import type { FormatName } from '../jobs/conversion/ways.js'
 
 export interface QuantizeFlags extends OutputFlags {
   fit?: Fit

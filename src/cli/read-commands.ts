@@ -1,6 +1,6 @@
 import { printable } from '../model/errors.js'
-import { inspect } from '../jobs/inspect.js'
-import { verify } from '../jobs/verify.js'
+import { inspect } from '../jobs/reading/inspect.js'
+import { verify } from '../jobs/reading/verify.js'
 import { SCHEMA_VERSION } from './json.js'
 import { valueText } from './metadata-line.js'
 import { bytes, columns, count, errorFields, plural, print, printJson, reportFailure } from './output.js'

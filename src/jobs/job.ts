@@ -4,7 +4,7 @@ import type { Reason } from '../quant/policy.js'
 import type { Q4KOptions } from '../streams/quantization.js'
 import type { ReaderOptions } from '../streams/reader.js'
 import type { Mode, ModeOptions } from './mode.js'
-import type { FormatName } from './ways.js'
+import type { FormatName } from './conversion/ways.js'
 
 export interface QuantizeOptions extends Q4KOptions, ReaderOptions, ModeOptions {
   /** Format of the output. Default: the one that its name speaks of, else the input's. */

@@ -1,6 +1,6 @@
 /** Tells those who listen that a job starts and how it ends. */
 import { publish, type OutputMessage } from '../files/diagnostics.js'
-import type { ConvertReport } from './conversion.js'
+import type { ConvertReport } from './conversion/conversion.js'
 import type { QuantizeReport } from './job.js'
 
 interface Job {

@@ -90,7 +90,7 @@ void test('the comments in the types have every option with its default', (t) =>
     ['jobs/mode', 'ModeOptions', QUANTIZE_OPTIONS],
     ['jobs/job', 'QuantizeOptions', QUANTIZE_OPTIONS],
     ['jobs/plan', 'PlanOptions', PLAN_OPTIONS],
-    ['jobs/input', 'ReadOptions', READ_OPTIONS],
+    ['jobs/reading/input', 'ReadOptions', READ_OPTIONS],
   ]
   for (const [file, name, table] of interfaces) {
     const body = new RegExp(`interface ${name} [^{]*\\{([\\s\\S]*?)\\n\\}`).exec(read(`dist/${file}.d.ts`))?.[1] ?? ''

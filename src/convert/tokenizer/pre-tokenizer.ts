@@ -4,7 +4,7 @@ import { AprError, printable } from '../../model/errors.js'
 import type { JsonObject } from '../json-file.js'
 import type { AddedToken } from './added-tokens.js'
 import { encode } from './encode/encode.js'
-import type { Merges } from './merges.js'
+import type { Merges } from './sources/merges.js'
 import { CHECK_TEXT, NAMES_BY_HASH, PRE_TOKENIZERS } from './pre-tokenizers.js'
 
 /**

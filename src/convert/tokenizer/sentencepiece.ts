@@ -3,7 +3,7 @@ import { AprError } from '../../model/errors.js'
 import { isFields } from '../../model/found.js'
 import type { JsonObject } from '../json-file.js'
 import { fileTokens, specialTexts, type AddedToken } from './added-tokens.js'
-import { readPieces } from './sentencepiece-model.js'
+import { readPieces } from './sources/sentencepiece-model.js'
 import { looksSpecial, TOKEN_TYPES } from './token-types.js'
 
 const MARK = '\u2581'

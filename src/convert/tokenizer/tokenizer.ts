@@ -5,7 +5,7 @@ import { jsonFile, textFile, type JsonObject } from '../json-file.js'
 import { KvList } from '../kv-list.js'
 import { bpeVocabulary, mergesFile } from './bpe.js'
 import { addedTokens, type AddedSources } from './added-tokens.js'
-import type { Merges } from './merges.js'
+import type { Merges } from './sources/merges.js'
 import { checkPreTokenizer, findPreTokenizer } from './pre-tokenizer.js'
 import {
   isSentencePieceJson,
@@ -15,7 +15,7 @@ import {
 } from './sentencepiece.js'
 import { setSpecialTokens, type SpecialSources } from './special-tokens.js'
 import { loadTokenizer } from './tokenizer-class.js'
-import { tokenizerFile, type TokenizerFile } from './tokenizer-file.js'
+import { tokenizerFile, type TokenizerFile } from './sources/tokenizer-file.js'
 
 /** How an architecture's vocabularies are looked for. */
 export type TokenizerKind =

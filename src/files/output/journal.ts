@@ -5,7 +5,7 @@
 import { basename } from 'node:path'
 import { isFields } from '../../model/found.js'
 import { publish } from '../diagnostics.js'
-import { unlock, type Lock } from '../lock/lock.js'
+import { unlock, type Lock } from './lock/lock.js'
 import { journalPath } from './output-place.js'
 
 /** A tensor that is in the partial file in full. */

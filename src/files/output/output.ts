@@ -9,9 +9,9 @@ import fs from 'fs-extra'
 import { openParts, refuseForeign, type Start } from './earlier-run.js'
 import { pathsOf, placesOf, stalePlaces, type FileNames } from './output-files.js'
 import type { OutputOptions } from './output-options.js'
-import { checkLock, holdsLock, lock } from '../lock/lock.js'
+import { checkLock, holdsLock, lock } from './lock/lock.js'
 import { Journal, parseJournal, type JournalEntry } from './journal.js'
-import { OpenOutput } from '../lock/open-outputs.js'
+import { OpenOutput } from './lock/open-outputs.js'
 import {
   checkPlace,
   journalPath,

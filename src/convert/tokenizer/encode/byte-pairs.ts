@@ -1,7 +1,7 @@
 /** Joins the characters of words pair by pair, as a vocabulary's merges say. */
 import { isFields } from '../../../model/found.js'
 import type { JsonObject } from '../../json-file.js'
-import type { Merges } from '../merges.js'
+import type { Merges } from '../sources/merges.js'
 import { textOf } from './normalizers.js'
 
 /**

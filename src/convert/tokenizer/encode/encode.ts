@@ -2,7 +2,7 @@
 import { isFields } from '../../../model/found.js'
 import type { JsonObject } from '../../json-file.js'
 import type { AddedToken } from '../added-tokens.js'
-import type { Merges } from '../merges.js'
+import type { Merges } from '../sources/merges.js'
 import { encodeWords } from './byte-pairs.js'
 import { listOf, normalize } from './normalizers.js'
 import { words } from './splitters.js'

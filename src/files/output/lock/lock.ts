@@ -7,10 +7,10 @@ import { randomInt } from 'node:crypto'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import fs from 'fs-extra'
-import { AprError } from '../../model/errors.js'
-import { checkRegularFile } from '../open-source.js'
+import { AprError } from '../../../model/errors.js'
+import { checkRegularFile } from '../../open-source.js'
 import { describeSelf, holderOf, parseOwner, RENEWAL_MS, type FoundLock, type Owner } from './owner.js'
-import { PositionedFile } from '../positioned-file.js'
+import { PositionedFile } from '../../positioned-file.js'
 
 export interface Lock {
   readonly path: string

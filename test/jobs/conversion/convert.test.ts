@@ -5,9 +5,9 @@ import { dirname, join } from 'node:path'
 import fs from 'fs-extra'
 import { test, type Test } from 'tap'
 import { convert, inspect, planConversion, quantize, type ConvertOptions, type ConvertReport } from 'apr-stream'
-import { filesIn, MemorySource, sameBytes } from '../helpers/files.js'
-import { contents } from '../helpers/faults.js'
-import { goldenExpected, goldenFolder, goldenModels } from '../helpers/golden-hf.js'
+import { filesIn, MemorySource, sameBytes } from '../../helpers/files.js'
+import { contents } from '../../helpers/faults.js'
+import { goldenExpected, goldenFolder, goldenModels } from '../../helpers/golden-hf.js'
 
 const MOE = 'golden-qwen3moe-4x64'
 

@@ -1,6 +1,6 @@
 /** The merges of a vocabulary: pairs of texts that are joined, the first ones first. */
-import { textsKv, type Kv } from '../../formats/formats.js'
-import { AprError } from '../../model/errors.js'
+import { textsKv, type Kv } from '../../../formats/formats.js'
+import { AprError } from '../../../model/errors.js'
 import { skipSpace, skipString } from './json-bytes.js'
 
 const [QUOTE, BACKSLASH, COMMA, SPACE] = [0x22, 0x5c, 0x2c, 0x20]

@@ -1,10 +1,10 @@
 /** How a job opens its input: with its options checked, and a signal that can end the work. */
-import { openModelInput } from '../files/model-input.js'
-import { closeUnused } from '../files/open-source.js'
-import type { ModelInput } from '../formats/format.js'
-import type { ByteSource } from '../model/byte-source.js'
-import { checkOptions, type Checked, type OptionTable } from '../options/check.js'
-import { checkNotAborted } from '../model/errors.js'
+import { openModelInput } from '../../files/model-input.js'
+import { closeUnused } from '../../files/open-source.js'
+import type { ModelInput } from '../../formats/format.js'
+import type { ByteSource } from '../../model/byte-source.js'
+import { checkOptions, type Checked, type OptionTable } from '../../options/check.js'
+import { checkNotAborted } from '../../model/errors.js'
 import { abortableSources } from './abort.js'
 
 /** Options of `inspect` and `verify`. */

@@ -1,6 +1,6 @@
 /** Reads `tokenizer.model`, a message of Protocol Buffers: `ModelProto`, whose first field is its pieces. */
-import { AprError } from '../../model/errors.js'
-import { TOKEN_TYPES } from './token-types.js'
+import { AprError } from '../../../model/errors.js'
+import { TOKEN_TYPES } from '../token-types.js'
 
 export interface Piece {
   readonly piece: string

@@ -1,7 +1,7 @@
 import { test } from 'tap'
-import { Merges } from '../../../dist/convert/tokenizer/merges.js'
-import { valueRange } from '../../../dist/convert/tokenizer/json-bytes.js'
-import { kvValue } from '../../../dist/formats/formats.js'
+import { Merges } from '../../../../dist/convert/tokenizer/sources/merges.js'
+import { valueRange } from '../../../../dist/convert/tokenizer/sources/json-bytes.js'
+import { kvValue } from '../../../../dist/formats/formats.js'
 
 const merges = (json: string): Merges => new Merges(Buffer.from(json))
 const texts = (json: string): unknown => kvValue(merges(json).toKv('merges'))

@@ -5,7 +5,7 @@
 import { randomInt } from 'node:crypto'
 import { hostname } from 'node:os'
 import fs from 'fs-extra'
-import { PositionedFile } from '../positioned-file.js'
+import { PositionedFile } from '../../positioned-file.js'
 
 /** The process that holds a lock, as the lock's first line says it. */
 export interface Owner {

@@ -1,6 +1,6 @@
 /** An input whose reads a signal can end. */
-import type { ByteSource } from '../model/byte-source.js'
-import { abortError, checkNotAborted } from '../model/errors.js'
+import type { ByteSource } from '../../model/byte-source.js'
+import { abortError, checkNotAborted } from '../../model/errors.js'
 
 /**
  * Makes of each source the same one, whose reads fail with an `AbortError` as soon as the signal is aborted, also those that

@@ -1,10 +1,10 @@
-import { AprError, checkNotAborted } from '../model/errors.js'
-import type { ByteSource } from '../model/byte-source.js'
-import { release } from '../records/buffers.js'
-import { openModel } from '../streams/open-input.js'
-import { READ_OPTIONS } from '../options/table.js'
-import { readOpened } from '../streams/reader.js'
-import type { FormatName } from './ways.js'
+import { AprError, checkNotAborted } from '../../model/errors.js'
+import type { ByteSource } from '../../model/byte-source.js'
+import { release } from '../../records/buffers.js'
+import { openModel } from '../../streams/open-input.js'
+import { READ_OPTIONS } from '../../options/table.js'
+import { readOpened } from '../../streams/reader.js'
+import type { FormatName } from '../conversion/ways.js'
 import { openToRead, type ReadOptions } from './input.js'
 
 export interface Verification {

@@ -2,7 +2,7 @@
  * `tokenizer.json`, without its merges: those are hundreds of thousands of short texts, for which values of JavaScript
  * would take a hundred megabytes. They are read where they stand, as bytes.
  */
-import { parseObject, utf8Text, type JsonObject } from '../json-file.js'
+import { parseObject, utf8Text, type JsonObject } from '../../json-file.js'
 import { valueRange } from './json-bytes.js'
 import { Merges } from './merges.js'
 

@@ -1,9 +1,9 @@
-import type { FileDescription } from '../formats/format.js'
-import type { ByteSource } from '../model/byte-source.js'
-import { openModel } from '../streams/open-input.js'
-import { parameterCount, type TensorInfo } from '../model/tensor.js'
-import { READ_OPTIONS } from '../options/table.js'
-import type { FormatName } from './ways.js'
+import type { FileDescription } from '../../formats/format.js'
+import type { ByteSource } from '../../model/byte-source.js'
+import { openModel } from '../../streams/open-input.js'
+import { parameterCount, type TensorInfo } from '../../model/tensor.js'
+import { READ_OPTIONS } from '../../options/table.js'
+import type { FormatName } from '../conversion/ways.js'
 import { openToRead, type ReadOptions } from './input.js'
 
 /** A tensor and where it stands. */

@@ -1,14 +1,14 @@
 /** From which format to which there is a way, and the stage that goes it. */
-import type { Piece } from '../convert/tensor-plan.js'
-import { FORMATS } from '../formats/formats.js'
-import { AprError } from '../model/errors.js'
-import type { Model } from '../model/model.js'
-import type { TensorInfo } from '../model/tensor.js'
-import { aprStage } from '../streams/to-apr.js'
-import { ggufConversion, ggufStage, type CheckedToGgufOptions } from '../streams/to-gguf.js'
-import { passStage } from '../streams/tensor-stages.js'
-import { toTransform, type RecordStage, type StageShape } from '../streams/stage.js'
-import type { TensorTransform } from '../streams/face.js'
+import type { Piece } from '../../convert/tensor-plan.js'
+import { FORMATS } from '../../formats/formats.js'
+import { AprError } from '../../model/errors.js'
+import type { Model } from '../../model/model.js'
+import type { TensorInfo } from '../../model/tensor.js'
+import { aprStage } from '../../streams/to-apr.js'
+import { ggufConversion, ggufStage, type CheckedToGgufOptions } from '../../streams/to-gguf.js'
+import { passStage } from '../../streams/tensor-stages.js'
+import { toTransform, type RecordStage, type StageShape } from '../../streams/stage.js'
+import type { TensorTransform } from '../../streams/face.js'
 
 export type FormatName = Model['format']
 

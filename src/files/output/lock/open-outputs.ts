@@ -3,9 +3,9 @@
  * process that exits leaves nothing of them.
  */
 import fs from 'fs-extra'
-import { checkNotAborted } from '../../model/errors.js'
+import { checkNotAborted } from '../../../model/errors.js'
 import { busy, type Lock } from './lock.js'
-import { movedPath, partialPath } from '../output/output-place.js'
+import { movedPath, partialPath } from '../output-place.js'
 
 const outputs = new Map<string, OpenOutput>()
 

@@ -3,12 +3,10 @@ import { DTYPES, type DType } from '../model/dtypes.js'
 import { BLOCK_DTYPES, type DecodeBlock } from './block.js'
 import { BLOCK_TYPES } from './block-types.js'
 import { decodeAprQ4Block } from './blocks/apr-q4.js'
-import { decodeQ6KBlock } from './blocks/q6k.js'
 import { bf16ToF32, f16ToF32 } from './float.js'
 
 const BLOCK_DECODERS: Partial<Record<DType, DecodeBlock>> = {
   ...Object.fromEntries(BLOCK_DTYPES.map((dtype) => [dtype, BLOCK_TYPES[dtype]?.decode])),
-  Q6_K: BLOCK_TYPES.Q6_K?.decode ?? decodeQ6KBlock,
   APR_Q4: decodeAprQ4Block,
 }
 

@@ -35,13 +35,16 @@ export function bf16ToF32(upper: number): number {
   return f32[0] ?? 0
 }
 
+/** NaN as scales hold it: x86's arithmetic makes it negative, and so do llama.cpp's blocks. */
+const NAN_16 = 0xfe00
+
 /** The 16-bit half-precision pattern nearest to an f32 value, ties to even. */
 export function f32ToF16(value: number): number {
   f32[0] = value
   const pattern = bits[0] ?? 0
   const sign = (pattern >>> 16) & 0x8000
   const magnitude = pattern & 0x7fffffff
-  if (magnitude > 0x7f800000) return sign | 0x7e00 // NaN
+  if (magnitude > 0x7f800000) return NAN_16
   if (magnitude >= 0x477ff000) return sign | 0x7c00 // rounds to 2^16 or more: infinity
   if (magnitude < 0x38800000) {
     // Below 2^-14, the smallest normal half: a whole number of steps of 2^-24, which the sum rounds for us.

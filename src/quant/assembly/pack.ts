@@ -5,7 +5,7 @@ export function f32ToF16(value: f32): u32 {
   const bits = reinterpret<u32>(value);
   const sign = (bits >> 16) & 0x8000;
   const magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) return sign | 0x7e00; // NaN
+  if (magnitude > 0x7f800000) return 0xfe00; // NaN: negative, as x86's arithmetic makes it
   if (magnitude >= 0x47800000) return sign | 0x7c00; // 65536 and above
   if (magnitude < 0x38800000) {
     // Below 2^-14. Next to 0.5 an f32 counts in steps of 2^-24, which is what an f16 subnormal counts in.

@@ -5,7 +5,7 @@
  * This is the readable reference; the SIMD kernel is tested against it.
  */
 import { f32ToF16 } from './float.js'
-import { MAX_SCALE, MAX_VALUE, packBlock, SUB_BLOCK_ELEMENTS, SUB_BLOCKS } from './blocks/q4k.js'
+import { MAX_SCALE, MAX_VALUE, packQ4K, SUB_BLOCK_ELEMENTS, SUB_BLOCKS } from './blocks/q4k.js'
 
 const { fround } = Math
 
@@ -59,7 +59,7 @@ export function minmaxBlock(x: Float32Array, target: Uint8Array, start: number):
       levels[i] = Math.max(0, Math.min(MAX_VALUE, q))
     }
   }
-  packBlock({ d: f32ToF16(d), dmin: f32ToF16(dmin), scales: scales6, mins: mins6, values: levels }, target, start)
+  packQ4K({ d: f32ToF16(d), dmin: f32ToF16(dmin), scales: scales6, mins: mins6, values: levels }, target, start)
 }
 
 /** Half away from zero, for v >= 0. */

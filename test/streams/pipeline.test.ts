@@ -21,7 +21,7 @@ import {
   type TensorRecord,
 } from 'apr-stream'
 import { minmaxBlock } from '../../dist/quant/minmax.js'
-import { searchBlock } from '../../dist/quant/search.js'
+import { fitQ4K } from '../../dist/quant/fits/affine/super-block.js'
 import { cutTensor } from '../../dist/records/cut-tensor.js'
 import {
   arbitraryTensor,
@@ -470,7 +470,7 @@ function quantizedBytes(tensor: StoredTensor, fit: Fit): Buffer {
       const x = new Float32Array(256)
       x.set(values.subarray(row + start, row + Math.min(start + 256, rowElements)))
       const block = Buffer.alloc(144)
-      ;(fit === 'search' ? searchBlock : minmaxBlock)(x, block, 0)
+      ;(fit === 'search' ? fitQ4K : minmaxBlock)(x, block, 0)
       blocks.push(block)
     }
   }

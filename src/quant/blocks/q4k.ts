@@ -1,6 +1,7 @@
-/** The Q4_K super-block: 256 elements in 144 bytes. Packing, and decoding. */
+/** The Q4_K super-block: 256 elements in 144 bytes. 0-15 d, dmin and the packed scales; 16-143 the values of 4 bits. */
 import { DTYPES } from '../../model/dtypes.js'
 import { f16At } from '../float.js'
+import { packHeader, unpackScale, type AffineBlock } from './six-bit-scales.js'
 
 export const SUB_BLOCKS = 8
 export const SUB_BLOCK_ELEMENTS = 32
@@ -9,57 +10,19 @@ export const Q4K_BLOCK_BYTES = DTYPES.Q4_K.blockBytes
 export const MAX_SCALE = 63
 export const MAX_VALUE = 15
 
-const SCALES_OFFSET = 4
 const VALUES_OFFSET = 16
 
-/** What a super-block holds, unpacked. */
-export interface Q4KBlock {
-  /** f16 bit patterns of the scale of the scales and the scale of the mins. */
-  readonly d: number
-  readonly dmin: number
-  /** 8 scales and 8 mins of 6 bits. */
-  readonly scales: ArrayLike<number>
-  readonly mins: ArrayLike<number>
-  /** 256 values of 4 bits. */
-  readonly values: ArrayLike<number>
-}
-
 /** Writes a super-block at `start` of `target`. */
-export function packBlock(block: Q4KBlock, target: Uint8Array, start: number): void {
-  const { d, dmin, scales, mins, values } = block
-  target[start] = d & 0xff
-  target[start + 1] = d >> 8
-  target[start + 2] = dmin & 0xff
-  target[start + 3] = dmin >> 8
-
-  // Sub-blocks 0-3: six bits each; 4-7: their low nibbles here, their upper two bits above those of 0-3.
-  const packed = start + SCALES_OFFSET
-  for (let j = 0; j < 4; j++) {
-    const scale = scales[j + 4] ?? 0
-    const min = mins[j + 4] ?? 0
-    target[packed + j] = (scales[j] ?? 0) | ((scale >> 4) << 6)
-    target[packed + j + 4] = (mins[j] ?? 0) | ((min >> 4) << 6)
-    target[packed + j + 8] = (scale & 15) | ((min & 15) << 4)
-  }
-
+export function packQ4K(block: AffineBlock, target: Uint8Array, start: number): void {
+  packHeader(block, target, start)
   // Two sub-blocks share 32 bytes: the first in the low nibbles, the second in the high ones.
+  const { values } = block
   for (let pair = 0; pair < SUB_BLOCKS / 2; pair++) {
     for (let l = 0; l < SUB_BLOCK_ELEMENTS; l++) {
       const low = values[pair * 64 + l] ?? 0
       const high = values[pair * 64 + 32 + l] ?? 0
       target[start + VALUES_OFFSET + pair * 32 + l] = low | (high << 4)
     }
-  }
-}
-
-/** Scale and min of sub-block `j` of the super-block at `start`, 6 bits each. */
-function unpackScale(bytes: Uint8Array, start: number, j: number): { scale: number; min: number } {
-  const packed = start + SCALES_OFFSET
-  const at = (index: number): number => bytes[packed + index] ?? 0
-  if (j < 4) return { scale: at(j) & 63, min: at(j + 4) & 63 }
-  return {
-    scale: (at(j + 4) & 15) | ((at(j - 4) >> 6) << 4),
-    min: (at(j + 4) >> 4) | ((at(j) >> 6) << 4),
   }
 }
 

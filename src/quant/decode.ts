@@ -2,7 +2,7 @@
 import { DTYPES, type DType } from '../model/dtypes.js'
 import { BLOCK_DTYPES, type DecodeBlock } from './block.js'
 import { BLOCK_TYPES } from './block-types.js'
-import { decodeAprQ4Block } from './blocks/apr-q4.js'
+import { decodeAprQ4Block } from './blocks/q4_0.js'
 import { bf16ToF32, f16ToF32 } from './float.js'
 
 const BLOCK_DECODERS: Partial<Record<DType, DecodeBlock>> = {

@@ -27,8 +27,8 @@ export default tseslint.config(
     },
   },
   {
-    // The same for what converts, but for the library that reads model cards, which runs in browsers too.
-    files: ['src/convert/**/*.ts'],
+    // The same for what converts and for recipes, but for the library that reads model cards, which runs in browsers too.
+    files: ['src/{convert,recipes}/**/*.ts'],
     rules: {
       'no-restricted-imports': [
         'error',
@@ -45,7 +45,7 @@ export default tseslint.config(
   {
     // One place knows every format; whoever else wants one asks there.
     files: ['src/**/*.ts'],
-    ignores: ['src/{formats,convert}/**'],
+    ignores: ['src/{formats,convert,recipes}/**'],
     rules: {
       'no-restricted-imports': [
         'error',

@@ -129,6 +129,8 @@ export interface LayoutOptions {
   readonly maxFileBytes?: number | undefined
   /** Tensors of a file at the most. Undefined: all. */
   readonly maxFileTensors?: number | undefined
+  /** Tensors of each file, where it is to be cut just so. */
+  readonly fileTensors?: readonly number[] | undefined
 }
 
 /** A format: what the engines and the stages ask of it. Pure, but for the reads of `open` and `finish`. */

@@ -20,6 +20,8 @@ export interface JobOutput {
   readonly resume: boolean
   readonly spaceCheck: boolean
   readonly splitMaxBytes: number | undefined
+  /** Tensors of each file, where it is to be cut just so. */
+  readonly fileTensors?: readonly number[] | undefined
   readonly signal: AbortSignal | undefined
   readonly onProgress: ((progress: Progress) => void) | undefined
 }
@@ -36,7 +38,8 @@ export async function openOutput(
   options: JobOutput,
 ): Promise<Output> {
   const format = formatOf(model)
-  const place = await findPlace(absolute, format.nameInFolder, options.splitMaxBytes)
+  const found = await findPlace(absolute, format.nameInFolder, options.splitMaxBytes)
+  const place = { ...found, fileTensors: options.fileTensors }
   const layout = format.layout(model, place)
   if (options.spaceCheck) await checkSpace(place, layout, given)
   const { overwrite, resume, signal, onProgress } = options

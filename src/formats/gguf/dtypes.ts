@@ -12,6 +12,11 @@ const IDS: Partial<Record<DType, number>> = {
 
 const BY_ID = new Map((Object.entries(IDS) as [DType, number][]).map(([dtype, id]) => [id, dtype]))
 
+/** Whether `name` is that of a dtype that the format holds. */
+export function isGgufDType(name: string): name is DType {
+  return Object.hasOwn(IDS, name)
+}
+
 /** @throws AprError `APR_UNSUPPORTED` for a dtype that the format does not hold */
 export function encodeDType(dtype: DType, tensor?: string): number {
   const id = IDS[dtype]

@@ -50,7 +50,8 @@ export function layoutModel(model: GgufModel, options: LayoutOptions): Layout {
  * bytes than it may hold, or its tensors too many. One tensor at least is in each.
  */
 function cut(tensors: readonly TensorInfo[], options: LayoutOptions): TensorInfo[][] {
-  const { maxFileBytes = Infinity, maxFileTensors = Infinity } = options
+  const { maxFileBytes = Infinity, maxFileTensors = Infinity, fileTensors } = options
+  if (fileTensors) return cutAt(tensors, fileTensors)
   let part: TensorInfo[] = []
   const parts = [part]
   let bytes = 0
@@ -63,6 +64,17 @@ function cut(tensors: readonly TensorInfo[], options: LayoutOptions): TensorInfo
     bytes += tensor.size
   }
   return parts
+}
+
+/** Parts of so many tensors each; the last has those that are left. */
+function cutAt(tensors: readonly TensorInfo[], fileTensors: readonly number[]): TensorInfo[][] {
+  let start = 0
+  return fileTensors.map((count, i) => {
+    const end = i === fileTensors.length - 1 ? tensors.length : start + count
+    const part = tensors.slice(start, end)
+    start = end
+    return part
+  })
 }
 
 /** The pairs are in the first part; each part says which one it is, and what its own data are aligned to. */

@@ -2,6 +2,7 @@
 import { kv, type Kv } from '../../formats/formats.js'
 import { AprError, printable } from '../../model/errors.js'
 import { utf8Bytes } from '../../model/utf8.js'
+import { withKvs } from '../kvs.js'
 import { toDouble, toLong } from './c-numbers.js'
 
 /** Bytes of a key, and of a text, at the most. */
@@ -29,22 +30,14 @@ function bad(expected: string, found: string): AprError {
   return new AprError('APR_BAD_OPTION', `expected ${expected}, found ${printable(found)}`)
 }
 
-/** Sets pairs: one whose key is there already moves to the end. */
-export function setKvs(kvs: readonly Kv[], pairs: readonly Kv[]): Kv[] {
-  return pairs.reduce<Kv[]>((all, pair) => [...all.filter(({ key }) => key !== pair.key), pair], [...kvs])
-}
-
 /**
  * The pairs by which llama-quantize decides: of two overrides of one key it reads the first and writes the last, and it
  * reads none whose type is another than the model's.
  */
-export function kvsToDecideBy(kvs: readonly Kv[], overrides: readonly Kv[]): Kv[] {
-  const first = overrides.filter(({ key }, i) => overrides.findIndex((other) => other.key === key) === i)
-  const isRead = (pair: Kv): boolean => {
-    const own = kvs.find(({ key }) => key === pair.key)
-    return own === undefined || kindOf(own) === kindOf(pair)
-  }
-  return setKvs(kvs, first.filter(isRead))
+export function kvsToDecideBy(kvs: readonly Kv[], overrides: readonly Kv[]): readonly Kv[] {
+  const types = new Map(kvs.map((pair) => [pair.key, kindOf(pair)]))
+  const read = overrides.filter((pair) => (types.get(pair.key) ?? kindOf(pair)) === kindOf(pair))
+  return withKvs(kvs, [...read].reverse())
 }
 
 function kindOf({ type }: Kv): string {

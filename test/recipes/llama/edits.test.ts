@@ -1,5 +1,6 @@
-import { kv, kvValue, type Kv } from 'apr-stream'
+import { kv, kvValue, type DType, type Kv, type TensorInfo } from 'apr-stream'
 import { test } from 'tap'
+import { copyModel } from '../../../dist/recipes/llama/copy-model.js'
 import { kvsToDecideBy, parseKvOverride } from '../../../dist/recipes/llama/kv-overrides.js'
 import { pruneLayers } from '../../../dist/recipes/llama/prune-layers.js'
 
@@ -80,14 +81,45 @@ void test('rules read the first override of a key, of its own type', (t) => {
     'x=int:2',
     'y=bool:true',
   ]
+  const found = kvsToDecideBy(kvs, overrides.map(parseKvOverride))
+  t.strictSame(Object.fromEntries(found.map((pair) => [pair.key, kvValue(pair)])), {
+    ...{ 'general.name': 'a', 'llama.block_count': 2, x: 2, y: true },
+  })
+  t.end()
+})
+
+void test('a copy has the order, and the file type of most of its tensors where it has none', (t) => {
+  const tensor = (name: string, dtype: DType, shape = [1, 256]) => ({ name, dtype, shape, size: 0 })
+  const model = (tensors: TensorInfo[], ...kvs: Kv[]) => ({ format: 'gguf' as const, tensors, kvs })
+  const tensors = [
+    tensor('blk.10.a', 'Q4_K', [1, 1, 256]),
+    tensor('blk.2.a', 'F32'),
+    tensor('z', 'Q4_K'),
+    tensor('a', 'F32', [2, 256]),
+  ]
+  const copied = copyModel(model(tensors, kv('general.quantization_version', 'u32', 1), kv('x', 'u8', 1)), false)
   t.strictSame(
-    kvsToDecideBy(kvs, overrides.map(parseKvOverride)).map((pair) => [pair.key, kvValue(pair)]),
+    copied.tensors.map(({ name, shape }) => [name, ...shape]),
     [
-      ['general.name', 'a'],
-      ['llama.block_count', 2],
-      ['x', 2],
-      ['y', true],
+      ['a', 2, 256],
+      ['z', 256],
+      ['blk.2.a', 256],
+      ['blk.10.a', 256],
     ],
   )
+  t.strictSame(
+    copied.kvs.map((pair) => [pair.key, kvValue(pair)]),
+    [
+      ['x', 1],
+      ['general.quantization_version', 2],
+      ['general.file_type', 1024],
+    ],
+  )
+  const quantized = copyModel(model([...tensors, tensor('b', 'Q4_K')]), true)
+  t.equal(quantized.tensors[0]?.name, 'blk.10.a')
+  t.equal(kvValue(quantized.kvs[1] as Kv), 1024 + 15)
+  const told = copyModel(model(tensors, kv('general.file_type', 'u32', 7)), false)
+  t.equal(kvValue(told.kvs[1] as Kv), 7)
+  t.throws(() => copyModel(model(tensors, kv('general.file_type', 'i32', 7)), false), { code: 'APR_BAD_METADATA' })
   t.end()
 })

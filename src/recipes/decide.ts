@@ -20,7 +20,8 @@ export function decideRecipe(model: GgufModel, settings: RecipeSettings): readon
   const decisions = choices.map(({ tensor, choice }) => {
     const { reason, rule, dtype } = settle(tensor, choice, { problems, padsRows: false, ggufName: tensor.name })
     const shape = tensor.shape.slice(-rankOf(tensor.shape))
-    return { from: tensor, to: retyped(tensor, dtype, shape), reason, rule }
+    const place = { entry: tensor.name, matrix: 0 }
+    return { from: tensor, to: retyped(tensor, dtype, shape), reason, rule, place }
   })
   problems.check()
   return decisions

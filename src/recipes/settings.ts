@@ -40,6 +40,12 @@ export type RecipeReason =
   /** No recipe touches it: it stays as it is. */
   | 'excluded'
 
+/** Where an importance matrix tells of a tensor: the entry, and which of its matrices is the tensor's first. */
+export interface MatrixPlace {
+  readonly entry: string
+  readonly matrix: number
+}
+
 export interface RecipeDecision {
   /** The tensor as it is. */
   readonly from: TensorInfo
@@ -48,4 +54,6 @@ export interface RecipeDecision {
   readonly reason: RecipeReason
   /** What decided, in a few words: `attn_v`, `default of Q4_K_M`, `rows of 576 are not whole blocks of Q4_K`. */
   readonly rule: string
+  /** Undefined for a tensor that none can tell of. */
+  readonly place?: MatrixPlace | undefined
 }

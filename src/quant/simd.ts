@@ -13,8 +13,15 @@ import { fitScalar } from './scalar.js'
 type FitBlocks = (blocks: number, isWeighted: number) => number
 
 /** The exports that fit, by dtype, and those of them that can with importance. Others are fitted by the scalar code. */
-const SEARCH_EXPORTS: Readonly<Partial<Record<BlockDType, string>>> = { Q4_K: 'q4k' }
-const WEIGHTED: readonly BlockDType[] = []
+const SEARCH_EXPORTS: Readonly<Partial<Record<BlockDType, string>>> = {
+  Q4_K: 'q4k',
+  Q4_0: 'q4_0',
+  Q4_1: 'q4_1',
+  Q5_0: 'q5_0',
+  Q5_1: 'q5_1',
+  Q8_0: 'q8_0',
+}
+const WEIGHTED: readonly BlockDType[] = ['Q8_0']
 
 /** What the module exports: addresses in its memory, and functions on what stands there. */
 interface KernelExports {

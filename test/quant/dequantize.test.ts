@@ -84,7 +84,7 @@ void test('the padding of rows is left out where the columns are given', (t) => 
 
 void test('what cannot be decoded is refused', (t) => {
   const refused = { name: 'AprError', code: 'APR_BAD_OPTION' }
-  t.throws(() => dequantize('Q5_K', Buffer.alloc(176)), refused)
+  t.throws(() => dequantize('Q8_K', Buffer.alloc(292)), refused)
   t.throws(() => dequantize('toString' as DType, Buffer.alloc(176)), refused)
   t.throws(() => dequantize('F32', 'abcd' as unknown as Uint8Array), refused)
   t.throws(() => dequantize('F32', Buffer.alloc(5)), refused)

@@ -26,8 +26,10 @@ export const GROUPS: usize = SCRATCH;
 export const DECODED: usize = GROUPS + 8 * 1024;
 /** "minmax": 8 scales and mins and what belongs to them, of 8 super-blocks, see `minmax-values.ts`. */
 export const SCALES: usize = DECODED + 64;
-/** "minmax": by lanes, the least of four sub-blocks and the greatest of four, a vector each. */
+/** `reduce.ts`: by lanes, the least of four times 32 values and the greatest of each, a vector each. */
 export const PARTS: usize = SCALES + 8 * 128;
+/** Blocks of 32: what `small/scales.ts` finds of 64 of them. */
+export const SMALL_SCALES: usize = SCRATCH;
 /** "search": constant vectors, see `rounding.ts`. */
 export const CLAMPS: usize = PARTS + 128;
 

@@ -4,10 +4,11 @@
  */
 import { anyLaneNotFinite, firstNotFinite } from "./finite";
 import {
-  BLOCK_ELEMENTS, BLOCK_INPUT_BYTES, BLOCK_OUTPUT_BYTES, INPUT, OUTPUT, PARTS, SCALES, SUB_BLOCK_INPUT_BYTES,
+  BLOCK_ELEMENTS, BLOCK_INPUT_BYTES, BLOCK_OUTPUT_BYTES, INPUT, OUTPUT, SCALES, SUB_BLOCK_INPUT_BYTES,
 } from "./memory";
 import { INVERSES, LIMITS, MINS, SCALES_BYTES, writeValues } from "./minmax-values";
 import { f32ToF16, maxLaneOrZero, packHeader } from "./pack";
+import { greatestOfFour, leastOfFour, reduceFour } from "./reduce";
 import { JUST_BELOW_HALF, MAX_VALUE } from "./rounding";
 
 /** T: what the reference takes for a scale that would be no greater. */
@@ -15,9 +16,6 @@ const LEAST_SCALE: f32 = 6.1e-5;
 const MAX_SCALE: f32 = 63;
 /** Up to this a decoded scale counts as 0. */
 const LEAST_DECODED_SCALE: f32 = 1e-10;
-/** Where the greatest stand in PARTS, behind the least. */
-const GREATEST: usize = 64;
-
 /**
  * Super-blocks that go through each step together: a step is a chain of divisions, and those of different super-blocks
  * overlap. Their values stay in the first-level cache. SCALES holds as many.
@@ -58,59 +56,15 @@ function fitBlocks(input: usize, count: i32): v128 {
 /** Scale and min of four sub-blocks, stored at `scales`. Returns a sum over their values. */
 @inline
 function fitFour(input: usize, scales: usize): v128 {
-  let sum = f32x4.splat(0);
-  // Through memory: four of these in one expression are more vectors than there are registers.
-  for (let part: usize = PARTS; part < PARTS + 64; part += 16, input += SUB_BLOCK_INPUT_BYTES) {
-    sum = f32x4.add(sum, reduce(input, part));
-  }
-  const min = leastOfEach(v128.load(PARTS), v128.load(PARTS, 16), v128.load(PARTS, 32), v128.load(PARTS, 48));
-  const max = greatestOfEach(v128.load(PARTS, 64), v128.load(PARTS, 80), v128.load(PARTS, 96), v128.load(PARTS, 112));
+  const sum = reduceFour(input);
+  const min = leastOfFour();
+  const max = greatestOfFour();
   const range = f32x4.sub(max, min);
   const least = f32x4.splat(LEAST_SCALE);
   const scale = v128.bitselect(f32x4.div(range, f32x4.splat(MAX_VALUE)), least, f32x4.gt(range, least));
   v128.store(scales, scale);
   v128.store(scales, f32x4.pmax(f32x4.neg(min), f32x4.splat(0)), MINS);
   return sum;
-}
-
-/**
- * Stores the least and the greatest of a sub-block at `part` and returns its sum, each by lanes: lane n of it is over the
- * values n, n + 4, ...
- */
-@inline
-function reduce(input: usize, part: usize): v128 {
-  const a = v128.load(input);
-  const b = v128.load(input, 16);
-  const c = v128.load(input, 32);
-  const d = v128.load(input, 48);
-  const e = v128.load(input, 64);
-  const f = v128.load(input, 80);
-  const g = v128.load(input, 96);
-  const h = v128.load(input, 112);
-  const leastAD = f32x4.pmin(f32x4.pmin(a, b), f32x4.pmin(c, d));
-  const leastEH = f32x4.pmin(f32x4.pmin(e, f), f32x4.pmin(g, h));
-  v128.store(part, f32x4.pmin(leastAD, leastEH));
-  const greatestAD = f32x4.pmax(f32x4.pmax(a, b), f32x4.pmax(c, d));
-  const greatestEH = f32x4.pmax(f32x4.pmax(e, f), f32x4.pmax(g, h));
-  v128.store(part, f32x4.pmax(greatestAD, greatestEH), GREATEST);
-  const sumAD = f32x4.add(f32x4.add(a, b), f32x4.add(c, d));
-  const sumEH = f32x4.add(f32x4.add(e, f), f32x4.add(g, h));
-  return f32x4.add(sumAD, sumEH);
-}
-
-/** Lane n of the result is the least lane of the n-th vector. */
-@inline
-function leastOfEach(a: v128, b: v128, c: v128, d: v128): v128 {
-  const ab = f32x4.pmin(i32x4.shuffle(a, b, 0, 4, 1, 5), i32x4.shuffle(a, b, 2, 6, 3, 7));
-  const cd = f32x4.pmin(i32x4.shuffle(c, d, 0, 4, 1, 5), i32x4.shuffle(c, d, 2, 6, 3, 7));
-  return f32x4.pmin(i64x2.shuffle(ab, cd, 0, 2), i64x2.shuffle(ab, cd, 1, 3));
-}
-
-@inline
-function greatestOfEach(a: v128, b: v128, c: v128, d: v128): v128 {
-  const ab = f32x4.pmax(i32x4.shuffle(a, b, 0, 4, 1, 5), i32x4.shuffle(a, b, 2, 6, 3, 7));
-  const cd = f32x4.pmax(i32x4.shuffle(c, d, 0, 4, 1, 5), i32x4.shuffle(c, d, 2, 6, 3, 7));
-  return f32x4.pmax(i64x2.shuffle(ab, cd, 0, 2), i64x2.shuffle(ab, cd, 1, 3));
 }
 
 /** d, dmin and the 6-bit scales and mins; leaves at `scales` what `writeValues` needs. */

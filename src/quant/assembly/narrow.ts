@@ -99,7 +99,7 @@ function toBF16(values: v128): v128 {
 
 /** Four f32 that F16 can hold as F16 in 32-bit lanes. */
 @inline
-function toF16(values: v128): v128 {
+export function toF16(values: v128): v128 {
   const magnitude = v128.and(values, i32x4.splat(MAGNITUDE));
   const sign = i32x4.shr_u(v128.and(values, i32x4.splat(SIGN)), 16);
   const odd = v128.and(i32x4.shr_u(magnitude, 13), i32x4.splat(1));

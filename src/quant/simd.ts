@@ -15,13 +15,14 @@ type FitBlocks = (blocks: number, isWeighted: number) => number
 /** The exports that fit, by dtype, and those of them that can with importance. Others are fitted by the scalar code. */
 const SEARCH_EXPORTS: Readonly<Partial<Record<BlockDType, string>>> = {
   Q4_K: 'q4k',
+  Q6_K: 'q6k',
   Q4_0: 'q4_0',
   Q4_1: 'q4_1',
   Q5_0: 'q5_0',
   Q5_1: 'q5_1',
   Q8_0: 'q8_0',
 }
-const WEIGHTED: readonly BlockDType[] = ['Q8_0']
+const WEIGHTED: readonly BlockDType[] = ['Q6_K', 'Q8_0']
 
 /** What the module exports: addresses in its memory, and functions on what stands there. */
 interface KernelExports {

@@ -21,8 +21,10 @@ const SEARCH_EXPORTS: Readonly<Partial<Record<BlockDType, string>>> = {
   Q5_0: 'q5_0',
   Q5_1: 'q5_1',
   Q8_0: 'q8_0',
+  IQ4_NL: 'iq4_nl',
+  IQ4_XS: 'iq4_xs',
 }
-const WEIGHTED: readonly BlockDType[] = ['Q6_K', 'Q8_0']
+const WEIGHTED: readonly BlockDType[] = ['Q6_K', 'Q8_0', 'IQ4_NL', 'IQ4_XS']
 
 /** What the module exports: addresses in its memory, and functions on what stands there. */
 interface KernelExports {

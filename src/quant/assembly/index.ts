@@ -8,6 +8,7 @@ export { q4k } from "./search";
 export { q6k } from "./signed/q6k";
 export { minmax } from "./minmax";
 export { q4_1, q5_1 } from "./small/affine";
+export { iq4_nl, iq4_xs } from "./small/iq4";
 export { q4_0, q5_0, q8_0 } from "./small/signed";
 export { widenF16, widenBF16 } from "./widen";
 export { add, check16, checkF32, narrowBF16, narrowF16 } from "./narrow";

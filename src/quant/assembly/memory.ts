@@ -30,6 +30,10 @@ export const SCALES: usize = DECODED + 64;
 export const PARTS: usize = SCALES + 8 * 128;
 /** Blocks of 32: what `small/scales.ts` finds of 64 of them. */
 export const SMALL_SCALES: usize = SCRATCH;
+/** Levels of IQ4_NL and IQ4_XS: two tables; 8 scales and what belongs to them; a group of 4 KiB, see `small/`. */
+export const LEVEL_TABLES: usize = SCRATCH;
+export const LEVEL_SCALES: usize = LEVEL_TABLES + 64;
+export const LEVEL_GROUPS: usize = LEVEL_SCALES + 64;
 /** "search": constant vectors, see `rounding.ts`. */
 export const CLAMPS: usize = PARTS + 128;
 

@@ -17,9 +17,9 @@ export type { DType } from './model/dtypes.js'
 export type { ByteSource } from './model/byte-source.js'
 export { openFile, type OpenFile } from './files/open-source.js'
 export { aprReader, ggufReader, modelReader, safetensorsReader, type ReaderOptions } from './streams/reader.js'
-export { toGguf, type ToGgufOptions } from './streams/to-gguf.js'
-export { q4k } from './streams/q4k.js'
-export type { Q4KOptions } from './streams/quantization.js'
+export { toGguf, type ToGgufOptions } from './streams/convert/to-gguf.js'
+export { q4k } from './streams/quantize/q4k.js'
+export type { Q4KOptions } from './streams/quantize/q4k.js'
 export {
   aprWriter,
   ggufWriter,
@@ -29,7 +29,7 @@ export {
   type WriterOptions,
 } from './streams/writer.js'
 export { filterTensors, mapMetadata, mapTensors } from './streams/tensor-stages.js'
-export { toApr } from './streams/to-apr.js'
+export { toApr } from './streams/convert/to-apr.js'
 export type { TensorReadable, TensorTransform, TensorWritable } from './streams/face.js'
 export type { Fit } from './quant/kernel.js'
 export { selectAsApr, selectByDefault, type Kept, type Reason, type Select } from './quant/policy.js'

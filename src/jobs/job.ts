@@ -1,7 +1,7 @@
 /** What a job is asked for, and what it tells. */
 import type { PhaseProgress } from '../files/output/output-options.js'
 import type { Reason } from '../quant/policy.js'
-import type { Q4KOptions } from '../streams/quantization.js'
+import type { Q4KOptions } from '../streams/quantize/q4k.js'
 import type { ReaderOptions } from '../streams/reader.js'
 import type { Mode, ModeOptions } from './mode.js'
 import type { FormatName } from './conversion/ways.js'

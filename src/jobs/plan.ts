@@ -7,8 +7,10 @@ import { checkSplit, formatByEnding, wayTo, type FormatName } from './conversion
 import type { Decision, Reason } from '../quant/policy.js'
 import type { JobSummary, QuantizeOptions } from './job.js'
 import { AprError, located } from '../model/errors.js'
-import { PLAN_OPTIONS } from '../options/table.js'
-import { convertedElements, Quantization } from '../streams/quantization.js'
+import type { Checked } from '../options/check.js'
+import { PLAN_OPTIONS, type QUANTIZE_OPTIONS } from '../options/table.js'
+import { Q4KQuantization } from '../streams/quantize/q4k.js'
+import { isQuantized, searchElements, type Quantization } from '../streams/quantize/quantization.js'
 import { threadsFor } from '../threads/executor.js'
 import { openModel } from '../streams/open-input.js'
 import { openToRead } from './reading/input.js'
@@ -81,7 +83,7 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
     checkSplit(to, checked.splitMaxBytes)
     const way = await wayTo(to, format, { outtype: 'auto', pre, config })
     const converted = way ? located({ file: found.name }, () => way.derive(opened.model)) : opened.model
-    const planned = planJob(new Quantization(checked), converted, opened, checked)
+    const planned = planJob(new Q4KQuantization(checked), converted, opened, checked)
     if (checked.strict) refuseWarnings(planned.warnings, found.name)
     const folder = output === undefined ? beside : await folderOf(output, to)
     return { ...planned, freeBytes: folder === undefined ? undefined : await freeBytes(folder) }
@@ -105,7 +107,7 @@ export function planJob(
   quantization: Quantization,
   model: Model,
   { model: source, input, size: inputBytes }: OpenedModel,
-  options: ModeChoice & { readonly splitMaxBytes: number | undefined },
+  options: ModeChoice & Pick<Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>, 'splitMaxBytes' | 'select'>,
 ): Omit<Plan, 'freeBytes'> {
   const quantized = quantization.of(model)
   const decisions = [...quantized.decisions.values()]
@@ -114,15 +116,11 @@ export function planJob(
       file: input.name,
     })
   }
-  const {
-    options: { fit, threads, select },
-  } = quantization
   const format = formatOf(quantized.model)
   const layout = format.layout(quantized.model, { name: '', isFolder: false, maxFileBytes: options.splitMaxBytes })
   const outputBytes = layoutBytes(layout)
   const mode = resolveMode(inputBytes, options)
-  const elements = convertedElements(decisions)
-  const selected = decisions.filter(({ reason }) => reason === 'selected').length
+  const selected = decisions.filter(isQuantized).length
   return {
     input: input.name,
     inputFormat: source.format,
@@ -140,20 +138,21 @@ export function planJob(
       outputBytes,
       tensors: decisions.length,
       metadataBytes: format.metadataBytes(quantized.model),
-      threads: threadsFor(elements, fit, threads),
+      threads: threadsFor(searchElements(quantization, model), quantization.threads),
     }),
     inputDTypes: census(decisions.map(({ from }) => from)),
     outputDTypes: census(decisions.map(({ to }) => to)),
-    warnings: warningsFor(decisions, select),
+    warnings: warningsFor(decisions, options.select),
     decisions: decisions.map(describe),
   }
 }
 
-function describe({ from, to, reason }: Decision): PlannedTensor {
+function describe(decision: Decision): PlannedTensor {
+  const { from, to, reason } = decision
   return {
     name: from.name,
     shape: from.shape,
-    action: reason === 'selected' ? 'quantize' : 'keep',
+    action: isQuantized(decision) ? 'quantize' : 'keep',
     reason,
     dtype: from.dtype,
     outputDType: to.dtype,

@@ -12,8 +12,9 @@ import type { Checked } from '../options/check.js'
 import { QUANTIZE_OPTIONS } from '../options/table.js'
 import { turn } from '../streams/event-loop.js'
 import { openModel } from '../streams/open-input.js'
-import { quantizeStage } from '../streams/q4k.js'
-import { Quantization } from '../streams/quantization.js'
+import { Q4KQuantization } from '../streams/quantize/q4k.js'
+import type { Quantization } from '../streams/quantize/quantization.js'
+import { quantizeStage } from '../streams/quantize/stage.js'
 import { readOpened } from '../streams/reader.js'
 import { writeOpened } from '../streams/writer.js'
 import { openToRead } from './reading/input.js'
@@ -142,7 +143,7 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   checkSplit(to, splitMaxBytes)
   const way = await wayTo(to, model.format, { outtype: 'auto', pre, config })
   const converted = way ? located({ file: input.name }, () => way.derive(model)) : model
-  const quantization = new Quantization(options)
+  const quantization = new Q4KQuantization(options)
   const derived = quantization.derive(converted)
   await turn()
   const planned = planJob(quantization, converted, opened, options)
@@ -170,7 +171,7 @@ async function quantizeStreaming({ opened, target, options, way, quantization, d
       // Every byte of the input is read and checked, also of tensors that are done.
       // The last stage leaves these out: one before it would take what it never saw for dropped.
       ...(way ? [way.stream(() => false)] : []),
-      quantizeStage(quantization, isThere),
+      quantizeStage(() => quantization, { isThere }),
       writeOpened(formatOf(derived), target, options),
     ],
     signal,
@@ -188,7 +189,7 @@ async function quantizeInMemory({ opened, target, options, way, quantization, de
     const conversion = way ? [way.stream(() => false)] : []
     const quantized: TensorRecord[] = []
     await run(
-      [Readable.from(taken(source)), ...progress, ...conversion, quantizeStage(quantization), collect(quantized)],
+      [Readable.from(taken(source)), ...progress, ...conversion, quantizeStage(() => quantization), collect(quantized)],
       signal,
     )
     await writeWhole(target, quantized, signal, onProgress && reporter('writing', derived.tensors, onProgress))

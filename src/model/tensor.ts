@@ -1,7 +1,7 @@
 /**
  * What a tensor is, and how many bytes it takes.
  */
-import { DTYPES, isDType, SUPER_BLOCK_ELEMENTS, type DType } from './dtypes.js'
+import { DTYPES, isDType, type DType } from './dtypes.js'
 
 /** One tensor, as an index describes it. */
 export interface TensorInfo {
@@ -43,12 +43,13 @@ export function isPlaceholder({ shape, size }: TensorInfo): boolean {
   return size === 0 && elementCount(shape) > 0
 }
 
-/** Index of the first element of a super-block, of a matrix cut row by row or of anything cut flat. */
-export function blockElement(shape: readonly number[], block: number): number {
+/** Index of the first element of a block, of a matrix cut row by row or of anything cut flat. */
+export function blockElement(dtype: DType, shape: readonly number[], block: number): number {
+  const { blockElements } = DTYPES[dtype]
   const [, cols] = shape
-  if (shape.length !== 2 || cols === undefined) return block * SUPER_BLOCK_ELEMENTS
-  const rowBlocks = Math.ceil(cols / SUPER_BLOCK_ELEMENTS)
-  return Math.floor(block / rowBlocks) * cols + (block % rowBlocks) * SUPER_BLOCK_ELEMENTS
+  if (shape.length !== 2 || cols === undefined) return block * blockElements
+  const rowBlocks = Math.ceil(cols / blockElements)
+  return Math.floor(block / rowBlocks) * cols + (block % rowBlocks) * blockElements
 }
 
 /** Elements of all tensors together; a placeholder's were counted with the tensor that it stands for. */

@@ -13,7 +13,7 @@ const MIB = 1024 * 1024
 const grouped = (value: number): string => String(value).replace(/\B(?=(\d{3})+$)/g, ',')
 
 /** Enough that a thread has its next record when it has done one. */
-export const Q4K_BYTES_PER_THREAD = 4 * MIB
+export const QUANTIZE_BYTES_PER_THREAD = 4 * MIB
 export const DEFAULT_THRESHOLD_BYTES = 4096 * MIB
 
 export const READER_OPTIONS = {
@@ -55,7 +55,7 @@ export const Q4K_OPTIONS = {
   },
   highWaterMark: {
     kind: wholeNumber('bytes'),
-    derived: `${grouped(Q4K_BYTES_PER_THREAD)} a thread`,
+    derived: `${grouped(QUANTIZE_BYTES_PER_THREAD)} a thread`,
     meaning: 'records under way in the threads at the most; at least one record a thread',
   },
 } as const satisfies Record<string, OptionRow>

@@ -1,13 +1,17 @@
 /** Which tensors become Q4_K, and what becomes of the others. */
 import { elementCount, isPlaceholder, tensorBytes, type TensorInfo } from '../model/tensor.js'
 import { DTYPES, SUPER_BLOCK_ELEMENTS, type DType } from '../model/dtypes.js'
-import { isFloat } from './run.js'
 
 /** The dtype of float tensors that are not quantized. `auto`: F32 and F16 stay, every other float becomes F32. */
 export type Kept = 'auto' | 'same' | 'f32'
 
 /** Says whether a tensor is to be quantized. */
 export type Select = (tensor: TensorInfo) => boolean
+
+/** Whether tensors of this dtype are quantized or widened: floats, and the quants that aprender can do nothing else with. */
+export function isFloat(dtype: DType): boolean {
+  return DTYPES[dtype].kind === 'float' || dtype === 'APR_Q8' || dtype === 'APR_Q4'
+}
 
 /** Why a tensor is quantized or kept. */
 export type Reason =

@@ -1,28 +1,50 @@
 /**
- * A run: consecutive elements of one tensor, as bytes of its dtype. Here runs become Q4_K or F32, whatever the source
- * dtype, in a constant amount of memory.
+ * A run: consecutive elements of one tensor, as bytes of its dtype. Here runs become blocks or numbers of another dtype,
+ * whatever the source's is, in a constant amount of memory.
  */
-import { DTYPES, SUPER_BLOCK_ELEMENTS, type DType } from '../model/dtypes.js'
-import { Q4K_BLOCK_BYTES } from './blocks/q4k.js'
+import { DTYPES, type DType } from '../model/dtypes.js'
+import { BLOCK_DTYPES, type BlockDType } from './block.js'
 import { decodeElements } from './decode.js'
-import type { Fit, Kernel } from './kernel.js'
+import { zeroedBlocks } from './scales.js'
+import type { Fit, Kernel, WeightDType } from './kernel.js'
 
-/** Dtypes whose tensors can be quantized or widened: floats, and the quants that aprender can do nothing else with. */
-export type FloatDType = 'F32' | 'F16' | 'BF16' | 'F64' | 'APR_Q8' | 'APR_Q4'
+/** Whether blocks of this dtype can be made. */
+export function isBlockDType(dtype: DType): dtype is BlockDType {
+  return (BLOCK_DTYPES as readonly DType[]).includes(dtype)
+}
+
+/** What a run becomes. */
+export interface Target {
+  readonly dtype: BlockDType | WeightDType
+  /** How blocks are fitted. */
+  readonly fit: Fit
+  /** Whether NaN and infinity pass to F32 as they are: in a tensor that is kept, and only widened. */
+  readonly isLenient?: boolean
+}
 
 export interface Run {
-  readonly dtype: FloatDType
+  readonly dtype: DType
   /** Whole blocks of the dtype, without its head. */
   readonly data: Uint8Array
   /** The run's first element, counted from the start of `data`. Default 0. */
   readonly start?: number
   readonly elements: number
-  /** After how many elements a new row starts, and with it a super-block; of what has no rows all its elements. */
+  /** After how many elements a new row starts, and with it a block; of what has no rows all its elements. */
   readonly rowElements: number
-  /** Where in its row the run starts: a multiple of 256. Default 0. */
+  /** Where in its row the run starts: at a block. Default 0. */
   readonly inRow?: number
   /** The scale of an APR_Q8 tensor. */
   readonly scale?: number
+  readonly importance?: RunImportance
+}
+
+/** What errors count: a row of numbers for all rows of a matrix. A tensor of experts has as many matrices. */
+export interface RunImportance {
+  /** The rows of the run's matrices, one after the other, from that of its first element on. */
+  readonly values: Float32Array
+  /** Elements of a matrix, and of the first one that stand before the run. */
+  readonly matrixElements: number
+  readonly inMatrix: number
 }
 
 /** The first value of a run that cannot be converted. */
@@ -32,70 +54,153 @@ export interface BadValue {
   readonly value: number
 }
 
-/** Whether tensors of this dtype can be quantized or widened. */
-export function isFloat(dtype: DType): dtype is FloatDType {
-  return DTYPES[dtype].kind === 'float' || dtype === 'APR_Q8' || dtype === 'APR_Q4'
+/** Blocks whose values were lost: they are not zero, and too small for what the dtype can scale. */
+export interface LostBlocks {
+  readonly blocks: number
+  /** The greatest magnitude among them. */
+  readonly greatest: number
 }
 
-/** Super-blocks that a run becomes. */
-export function runBlocks({ elements, rowElements, inRow = 0 }: Omit<Run, 'dtype' | 'data'>): number {
-  return elements === 0 ? 0 : blocksBefore(inRow + elements, rowElements) - inRow / SUPER_BLOCK_ELEMENTS
+const NOTHING_LOST: LostBlocks = { blocks: 0, greatest: 0 }
+
+/** Of all that was lost here and there. */
+export function sumLost(a: LostBlocks = NOTHING_LOST, b: LostBlocks = NOTHING_LOST): LostBlocks {
+  return { blocks: a.blocks + b.blocks, greatest: Math.max(a.greatest, b.greatest) }
 }
 
-/** Super-blocks that hold the first `elements` elements of a tensor whose rows have `rowElements` each. */
-export function blocksBefore(elements: number, rowElements: number): number {
+/** Blocks of `dtype` that a run becomes. */
+export function runBlocks(
+  { elements, rowElements, inRow = 0 }: Omit<Run, 'dtype' | 'data'>,
+  dtype: BlockDType,
+): number {
+  const { blockElements } = DTYPES[dtype]
+  return elements === 0 ? 0 : blocksBefore(inRow + elements, rowElements, blockElements) - inRow / blockElements
+}
+
+/** Blocks of `blockElements` that hold the first `elements` elements of a tensor whose rows have `rowElements` each. */
+export function blocksBefore(elements: number, rowElements: number, blockElements: number): number {
   if (elements === 0) return 0
   const rows = Math.floor(elements / rowElements)
-  return (
-    rows * Math.ceil(rowElements / SUPER_BLOCK_ELEMENTS) +
-    Math.ceil((elements - rows * rowElements) / SUPER_BLOCK_ELEMENTS)
-  )
+  return rows * Math.ceil(rowElements / blockElements) + Math.ceil((elements - rows * rowElements) / blockElements)
 }
 
 /**
- * Whether a run's super-blocks can be written to the front of its own memory: whatever was written is then behind what
- * was read. A row must not become larger, and nothing may stand before the run's first element.
+ * Whether a run's blocks can be written to the front of its own memory: whatever was written is then behind what was
+ * read. A row must not become larger, and nothing may stand before the run's first element.
  */
-export function fitsInPlace({ dtype, data, start = 0, elements, rowElements, inRow = 0 }: Run): boolean {
+export function fitsInPlace(run: Run, to: BlockDType): boolean {
+  const { dtype, data, start = 0, elements, rowElements, inRow = 0 } = run
   const { blockElements, blockBytes } = DTYPES[dtype]
-  const rowFits = blocksBefore(rowElements, rowElements) * Q4K_BLOCK_BYTES <= (rowElements / blockElements) * blockBytes
+  const { blockBytes: bytes, blockElements: size } = DTYPES[to]
+  const rowFits = blocksBefore(rowElements, rowElements, size) * bytes <= (rowElements / blockElements) * blockBytes
   const hasOneRow = inRow + elements <= rowElements
-  return (
-    start === 0 &&
-    (rowFits || hasOneRow) &&
-    runBlocks({ elements, rowElements, inRow }) * Q4K_BLOCK_BYTES <= data.length
-  )
+  return start === 0 && (rowFits || hasOneRow) && runBlocks(run, to) * bytes <= data.length
 }
 
 /**
- * Quantizes a run to Q4_K, every row padded with zeros to a whole super-block.
- * @param target takes `runBlocks(run) * 144` bytes; may be the front of the run's own memory where that `fitsInPlace`
- * @returns the first value that is not finite; undefined when all are, and `target` is filled
+ * Quantizes a run to blocks, every row padded with zeros to a whole block.
+ * @param target takes `runBlocks(run)` blocks; may be the front of the run's own memory where that `fitsInPlace`
+ * @returns the first value that is not finite; when all are, `target` is filled, and what was lost is told
  */
-export function quantizeRun(run: Run, fit: Fit, kernel: Kernel, target: Uint8Array): BadValue | undefined {
-  const { elements, rowElements, inRow = 0 } = run
-  // Rows of whole super-blocks are as good as no rows.
-  const isContiguous = rowElements % SUPER_BLOCK_ELEMENTS === 0
-  const maxBlocks = kernel.input.length / SUPER_BLOCK_ELEMENTS
+export function quantizeRun(
+  run: Run,
+  to: Target,
+  kernel: Kernel,
+  target: Uint8Array,
+): { readonly bad: BadValue } | { readonly lost: LostBlocks } {
+  const dtype = to.dtype as BlockDType
+  const { blockElements, blockBytes } = DTYPES[dtype]
+  const { elements, rowElements, inRow = 0, importance } = run
+  const meanSquares = importance && blockElements < 256 ? rowMeanSquares(run, kernel) : undefined
+  const fitting = { dtype, fit: to.fit, isWeighted: importance !== undefined }
+  // Rows of whole blocks are as good as no rows, where no row is as another.
+  const isContiguous = rowElements % blockElements === 0 && !importance
+  const maxBlocks = kernel.input.length / blockElements
+  let lost = NOTHING_LOST
   let element = 0
   let written = 0
   while (element < elements) {
-    // Fill the kernel's input: whole super-blocks, from as many rows as fit.
+    // Fill the kernel's input: whole blocks, from as many rows as fit.
     const first = element
     let blocks = 0
     while (element < elements && blocks < maxBlocks) {
       const restOfRow = isContiguous ? elements : rowElements - ((inRow + element) % rowElements)
-      const count = Math.min(restOfRow, elements - element, (maxBlocks - blocks) * SUPER_BLOCK_ELEMENTS)
-      const start = blocks * SUPER_BLOCK_ELEMENTS
+      const count = Math.min(restOfRow, elements - element, (maxBlocks - blocks) * blockElements)
+      const start = blocks * blockElements
       widenRun(run, element, count, kernel, start)
+      if (importance) weigh(run, importance, element, count, kernel, start)
+      const end = blocks + Math.ceil(count / blockElements)
+      if (meanSquares) {
+        kernel.rowMeanSquares.fill(meanSquares[Math.floor((inRow + element) / rowElements)] ?? 0, blocks, end)
+      }
       element += count
-      blocks += Math.ceil(count / SUPER_BLOCK_ELEMENTS)
-      kernel.input.fill(0, start + count, blocks * SUPER_BLOCK_ELEMENTS)
+      blocks = end
+      kernel.input.fill(0, start + count, blocks * blockElements)
     }
-    if (!kernel.fit({ dtype: 'Q4_K', fit }, blocks)) return firstNonFinite(run, first, kernel)
-    const bytes = blocks * Q4K_BLOCK_BYTES
-    target.set(kernel.output.subarray(0, bytes), written)
-    written += bytes
+    if (!kernel.fit(fitting, blocks)) return { bad: firstNonFinite(run, first, kernel) }
+    const bytes = kernel.output.subarray(0, blocks * blockBytes)
+    lost = zeroedBlocks(dtype, bytes, kernel.input, lost)
+    target.set(bytes, written)
+    written += bytes.length
+  }
+  return { lost }
+}
+
+/** Puts the importance of `count` elements from `first` on, which stand in one row, at `position` of the kernel's. */
+function weigh(
+  run: Run,
+  importance: RunImportance,
+  first: number,
+  count: number,
+  kernel: Kernel,
+  position: number,
+): void {
+  const { rowElements, inRow = 0 } = run
+  const { values, matrixElements, inMatrix } = importance
+  const matrix = Math.floor((inMatrix + first) / matrixElements)
+  const start = matrix * rowElements + ((inRow + first) % rowElements)
+  kernel.importance.set(values.subarray(start, start + count), position)
+}
+
+/** `sum(x * x) / n` of every row of a run of whole rows, one running sum in f32. */
+function rowMeanSquares(run: Run, kernel: Kernel): Float32Array {
+  const { fround } = Math
+  const { elements, rowElements } = run
+  const means = new Float32Array(elements / rowElements)
+  const { input } = kernel
+  let sum = 0
+  for (let first = 0; first < elements;) {
+    const inRow = first % rowElements
+    const count = Math.min(rowElements - inRow, input.length)
+    widenRun(run, first, count, kernel, 0)
+    for (let i = 0; i < count; i++) {
+      const x = input[i] ?? 0
+      sum = fround(sum + fround(x * x))
+    }
+    first += count
+    if (first % rowElements > 0) continue
+    means[first / rowElements - 1] = fround(sum / rowElements)
+    sum = 0
+  }
+  return means
+}
+
+/**
+ * Widens or rounds a run to numbers of another dtype.
+ * @param target takes them
+ * @returns the first value that cannot be one: NaN, infinite or too large; undefined when there is none
+ */
+export function convertRun(run: Run, to: Target, kernel: Kernel, target: Uint8Array): BadValue | undefined {
+  if (to.isLenient) return runToF32(run, kernel, target)
+  const dtype = to.dtype as WeightDType
+  const { blockBytes } = DTYPES[dtype]
+  for (let element = 0; element < run.elements; element += kernel.input.length) {
+    const count = Math.min(run.elements - element, kernel.input.length)
+    widenRun(run, element, count, kernel, 0)
+    const bad = kernel.narrow(dtype, count, target.subarray(element * blockBytes, (element + count) * blockBytes))
+    if (bad >= 0) {
+      return { element: element + bad, value: sourceValue(run, element + bad, kernel.input[bad] ?? NaN) }
+    }
   }
   return undefined
 }
@@ -105,7 +210,7 @@ export function quantizeRun(run: Run, fit: Fit, kernel: Kernel, target: Uint8Arr
  * @param target takes `4 * elements` bytes
  * @returns the first value of an F64 run that is finite and too large for F32; undefined when there is none
  */
-export function runToF32(run: Run, kernel: Kernel, target: Uint8Array): BadValue | undefined {
+function runToF32(run: Run, kernel: Kernel, target: Uint8Array): BadValue | undefined {
   const inputBytes = new Uint8Array(kernel.input.buffer, kernel.input.byteOffset, kernel.input.byteLength)
   for (let element = 0; element < run.elements; element += kernel.input.length) {
     const count = Math.min(run.elements - element, kernel.input.length)
@@ -138,7 +243,7 @@ function widenRun(run: Run, first: number, count: number, kernel: Kernel, positi
 }
 
 /** Finds what `fit` refused. Runs once, before the job fails, so it may be slow. */
-function firstNonFinite(run: Run, from: number, kernel: Kernel): BadValue | undefined {
+function firstNonFinite(run: Run, from: number, kernel: Kernel): BadValue {
   const chunk = kernel.input.length
   for (let first = from; first < run.elements; first += chunk) {
     const count = Math.min(chunk, run.elements - first)
@@ -147,7 +252,7 @@ function firstNonFinite(run: Run, from: number, kernel: Kernel): BadValue | unde
     if (index >= 0)
       return { element: first + index, value: sourceValue(run, first + index, kernel.input[index] ?? NaN) }
   }
-  return undefined
+  throw new Error('every value is finite')
 }
 
 /** A finite F64 may be infinite only as an f32: then the error should show the number that stands in the file. */

@@ -1,27 +1,42 @@
 /**
- * From records to the runs of elements that a kernel takes. A run starts and ends where a super-block does; records need
- * not: what a record has behind its last super-block waits for the next record of its tensor.
+ * From records to the runs of elements that a kernel takes. A run starts and ends where a block of the result does, or
+ * where a row does; records need not: what a record has behind its last block waits for the next record of its tensor.
  */
 import { DTYPES, SUPER_BLOCK_ELEMENTS, type DType } from '../model/dtypes.js'
 import { AprError } from '../model/errors.js'
 import { blockElement, elementCount, type TensorInfo } from '../model/tensor.js'
 import type { TensorRecord } from '../model/record.js'
-import { Q4K_BLOCK_BYTES } from '../quant/blocks/q4k.js'
 import { aprQ8Scale } from '../quant/decode.js'
-import { blocksBefore, isFloat, type Run } from '../quant/run.js'
+import { blocksBefore, isBlockDType, type Run } from '../quant/run.js'
 
 /**
  * Bytes that a run may become. Rows much narrower than a super-block become many times larger, and a record of them is
  * cut into several runs.
  */
 const MAX_RESULT_BYTES = 4 * 1024 * 1024
-const MAX_BLOCKS = Math.floor(MAX_RESULT_BYTES / Q4K_BLOCK_BYTES)
-const F32_BYTES = 4
+
+/** What the tensors become, and how they are cut. */
+export interface CutTarget {
+  readonly dtype: DType
+  /** Whether importance counts: it has a row of numbers for every row of the tensor, whatever its rank. */
+  readonly isWeighted?: boolean
+}
+
+/** How a tensor is cut into runs. */
+interface Cut {
+  /** Elements of a row. */
+  readonly row: number
+  /** Elements after which a run may end, counted from a row's start. */
+  readonly unit: number
+  /** Of the result. */
+  readonly blockElements: number
+  readonly blockBytes: number
+}
 
 /** A run of a record, and where it and its result stand. */
 export interface RecordRun {
   readonly run: Run
-  /** Index of the run's first element inside its tensor, and of its first super-block. */
+  /** Index of the run's first element inside its tensor, and of its first block. */
   readonly first: number
   readonly firstBlock: number
   /** Bytes from the tensor's start at which the result stands. */
@@ -41,18 +56,20 @@ interface Elements {
 export class RecordRuns {
   /** Scales of the APR_Q8 tensors that are under way: only a tensor's first record holds its scale. */
   readonly #scales = new Map<string, number>()
-  /** By tensor, what waits for more: fewer than 256 elements. */
+  /** By tensor, what waits for more: fewer elements than a block has, or a row. */
   readonly #rests = new Map<string, Elements>()
 
   /**
    * The runs that become `to`. Their data are views of `data`, or of a copy where a rest stood before it.
    * @param data the record's bytes
    * @throws AprError `APR_BAD_RECORD` for a record that starts or ends inside a block of its dtype, or that leaves a gap
-   *   inside a super-block
+   *   inside a block
    */
-  of(record: TensorRecord, data: Uint8Array, to: TensorInfo): RecordRun[] {
+  of(record: TensorRecord, data: Uint8Array, to: CutTarget): RecordRun[] {
     const scale = this.#scale(record, data)
-    return to.dtype === 'Q4_K' ? this.#toQuantize(record, data, scale) : toWiden(record, data, scale)
+    return isBlockDType(to.dtype)
+      ? this.#toQuantize(record, data, cutOf(record, to), scale)
+      : toConvert(record, data, to.dtype, scale)
   }
 
   /** @throws AprError `APR_BAD_RECORD` where a tensor ended inside a super-block */
@@ -63,25 +80,23 @@ export class RecordRuns {
     }
   }
 
-  #toQuantize(record: TensorRecord, data: Uint8Array, scale: number | undefined): RecordRun[] {
+  #toQuantize(record: TensorRecord, data: Uint8Array, cut: Cut, scale: number | undefined): RecordRun[] {
     const { name } = record
-    const row = rowElements(record)
     const found = elementsOf(record, data)
     const before = this.#rests.size === 0 ? undefined : this.#rests.get(name)
     // The rest's own start is no boundary where blocks of the dtype are larger than one element.
-    const start = superBlockStart(before?.end ?? found.first, row)
+    const start = unitStart(before?.end ?? found.first, cut)
     if (before ? before.end !== found.first : start !== found.first) throw badRecord(record)
     const elements = before ? join(before, found) : found
-    const end = superBlockStart(found.end, row)
+    const end = unitStart(found.end, cut)
     if (end < found.end) this.#rests.set(name, restOf(record, elements, end))
     else if (before) this.#rests.delete(name)
     // A loop, and nothing made that is not needed: models can have tens of thousands of small tensors.
     const runs: RecordRun[] = []
-    if (elementCount(record.shape) === 0) runs.push(runOf(record.dtype, elements, start, end, row, 0, scale))
+    if (elementCount(record.shape) === 0) runs.push(runOf(record.dtype, elements, start, end, cut, scale))
     for (let from = start; from < end;) {
-      const to = Math.min(end, partEnd(from, row))
-      const offset = blocksBefore(from, row) * Q4K_BLOCK_BYTES
-      runs.push(runOf(record.dtype, elements, from, to, row, offset, scale))
+      const to = Math.min(end, partEnd(from, cut))
+      runs.push(runOf(record.dtype, elements, from, to, cut, scale))
       from = to
     }
     return runs
@@ -98,16 +113,25 @@ export class RecordRuns {
 }
 
 /** Rows do not matter here: elements stay where they are. */
-function toWiden(record: TensorRecord, data: Uint8Array, scale: number | undefined): RecordRun[] {
+function toConvert(record: TensorRecord, data: Uint8Array, to: DType, scale: number | undefined): RecordRun[] {
   const elements = elementsOf(record, data)
   const { first, end } = elements
-  const step = MAX_RESULT_BYTES / F32_BYTES
+  const { blockBytes } = DTYPES[to]
+  const step = MAX_RESULT_BYTES / blockBytes
+  const cut = { row: Math.max(1, end), unit: 1, blockElements: 1, blockBytes }
   const runs: RecordRun[] = []
   for (let start = first; start < end || runs.length === 0; start += step) {
-    const to = Math.min(end, start + step)
-    runs.push(runOf(record.dtype, elements, start, to, Math.max(1, end), start * F32_BYTES, scale))
+    runs.push(runOf(record.dtype, elements, start, Math.min(end, start + step), cut, scale))
   }
   return runs
+}
+
+function cutOf(tensor: TensorInfo, { dtype, isWeighted = false }: CutTarget): Cut {
+  const { blockElements, blockBytes } = DTYPES[dtype]
+  const row = isWeighted ? Math.max(1, tensor.shape.at(-1) ?? 1) : rowElements(tensor)
+  // With importance blocks of 32 need the whole row before the first of them.
+  const unit = isWeighted && blockElements < SUPER_BLOCK_ELEMENTS ? row : blockElements
+  return { row, unit, blockElements, blockBytes }
 }
 
 /** Some of a tensor's bytes: of the first, and behind the last. */
@@ -117,44 +141,36 @@ interface Bytes {
   readonly end: number
 }
 
-/** The bytes of `from` that these bytes of `to` are made of, from a super-block's start on. */
+/** The bytes of `from` that these bytes of `to` are made of, from a block's start on. */
 export function sourceRanges(from: TensorInfo, to: TensorInfo, { name, start, end }: Bytes): Bytes[] {
   if (to.dtype === from.dtype) return [{ name, start, end }]
   const { blockElements, blockBytes, headBytes } = DTYPES[from.dtype]
   const total = elementCount(from.shape)
-  const isQuantized = to.dtype === 'Q4_K'
-  // The elements up to a byte of the result: super-blocks as in `blockElement`, or numbers of four bytes.
-  const elementAt = (units: number): number => Math.min(total, isQuantized ? blockElement(from.shape, units) : units)
-  const unitBytes = isQuantized ? Q4K_BLOCK_BYTES : F32_BYTES
+  // The elements up to a byte of the result.
+  const elementAt = (units: number): number => Math.min(total, blockElement(to.dtype, from.shape, units))
+  const unitBytes = DTYPES[to.dtype].blockBytes
   const first = Math.floor(elementAt(Math.floor(start / unitBytes)) / blockElements)
   const last = Math.ceil(elementAt(Math.ceil(end / unitBytes)) / blockElements)
   const bytes = { name, start: headBytes + first * blockBytes, end: Math.min(from.size, headBytes + last * blockBytes) }
   return headBytes > 0 && start < end ? [{ name, start: 0, end: headBytes }, bytes] : [bytes]
 }
 
-/** @param offset of the result inside its tensor, in bytes */
 function runOf(
   dtype: DType,
   elements: Elements,
   start: number,
   end: number,
-  row: number,
-  offset: number,
+  { row, blockElements: size, blockBytes: bytes }: Cut,
   scale: number | undefined,
 ): RecordRun {
-  if (!isFloat(dtype)) throw new Error(`${dtype} cannot be read as numbers`)
   const { blockElements, blockBytes } = DTYPES[dtype]
   const blockStart = Math.floor((start - elements.first) / blockElements)
   const blockEnd = Math.ceil((end - elements.first) / blockElements)
   const data = part(elements.data, blockStart * blockBytes, blockEnd * blockBytes)
   const inBlock = start - elements.first - blockStart * blockElements
   const run = { dtype, data, start: inBlock, elements: end - start, rowElements: row, inRow: start % row }
-  return {
-    run: scale === undefined ? run : { ...run, scale },
-    first: start,
-    firstBlock: blocksBefore(start, row),
-    offset,
-  }
+  const firstBlock = blocksBefore(start, row, size)
+  return { run: scale === undefined ? run : { ...run, scale }, first: start, firstBlock, offset: firstBlock * bytes }
 }
 
 /** A view of a part; the same view where that is all. */
@@ -192,9 +208,9 @@ function rowElements({ shape }: TensorInfo): number {
   return Math.max(1, shape.length === 2 ? (shape[1] ?? 1) : elementCount(shape))
 }
 
-/** The last place up to `element` where a super-block may start: a row's start, or a multiple of 256 elements in it. */
-function superBlockStart(element: number, row: number): number {
-  return element - ((element % row) % SUPER_BLOCK_ELEMENTS)
+/** The last place up to `element` where a run may start: a row's start, or whole units behind it. */
+function unitStart(element: number, { row, unit }: Cut): number {
+  return element - ((element % row) % unit)
 }
 
 /** What came before, and what comes next, in a memory of their own. */
@@ -214,8 +230,10 @@ function restOf({ dtype }: TensorInfo, elements: Elements, start: number): Eleme
 }
 
 /** Where a part that starts here ends at the latest: whole rows where one fits into the largest result, else in its row. */
-function partEnd(start: number, row: number): number {
+function partEnd(start: number, { row, unit, blockElements, blockBytes }: Cut): number {
   const inRow = start % row
-  const rows = Math.floor(MAX_BLOCKS / blocksBefore(row, row)) * row
-  return start + (inRow === 0 && rows > 0 ? rows : Math.min(row - inRow, MAX_BLOCKS * SUPER_BLOCK_ELEMENTS))
+  const maxBlocks = Math.floor(MAX_RESULT_BYTES / blockBytes)
+  const rows = Math.floor(maxBlocks / blocksBefore(row, row, blockElements)) * row
+  if (inRow === 0 && rows > 0) return start + rows
+  return start + Math.min(row - inRow, unit === row ? row : maxBlocks * blockElements)
 }

@@ -241,6 +241,6 @@ function checkScales({ name, dtype, shape, size }: TensorInfo, data: Uint8Array,
   throw new AprError('APR_BAD_VALUE', `expected finite scales, found one that is not in super-block ${index}`, {
     file,
     tensor: name,
-    element: blockElement(isFlat ? [] : shape, index),
+    element: blockElement(dtype, isFlat ? [] : shape, index),
   })
 }

@@ -1,8 +1,8 @@
 /** Who does the arithmetic: this thread for little work, a pool of worker threads for much. The bytes are the same. */
 import { availableParallelism } from 'node:os'
 import { AprError } from '../model/errors.js'
-import type { Fit, Kernel } from '../quant/kernel.js'
-import type { Run } from '../quant/run.js'
+import type { Kernel } from '../quant/kernel.js'
+import type { Run, Target } from '../quant/run.js'
 import { createSimdKernel } from '../quant/simd.js'
 import { isInPlace, performTask, resultBytes, type Task, type TaskResult } from '../quant/task.js'
 import { disown, type BufferPool } from '../records/buffers.js'
@@ -10,17 +10,16 @@ import { ThreadPool } from './thread-pool.js'
 
 /** Runs up to this many elements are done here and now: 0.2 ms, about what a message to a thread and back costs. */
 const SMALL_ELEMENTS = 16 * 1024
-/** A thread is started for so many elements: 50 ms of work, a few times what starting it costs. */
-const ELEMENTS_PER_THREAD = { search: 4 * 1024 * 1024, minmax: 64 * 1024 * 1024 }
+/** A thread is started for so many elements of a search: 50 ms of work, a few times what starting it costs. */
+const ELEMENTS_PER_THREAD = 4 * 1024 * 1024
 
 /** Bytes of the pieces that small results share. */
 const SPARE_BYTES = 64 * 1024
 
 /** A piece of work, and whose it is. */
 export interface Work {
-  /** A run that is to become Q4_K, or without a fit F32. */
   readonly run: Run
-  readonly fit: Fit | undefined
+  readonly to: Target
   /** What the run's data is, or is a part of; used up where it is a pool's. */
   readonly data: Uint8Array
   /** Name of its tensor, for the error. */
@@ -31,6 +30,8 @@ export interface Work {
 export interface Executor {
   /** How many pieces of work it does at the same time; 0 when it is done in the call. */
   readonly threads: number
+  /** Says how much is to be done in all, before the first piece: as many elements of a search for scales. */
+  prepare(elements: number): void
   /** @throws AprError `APR_WORKER` when it could not be done */
   perform(work: Work): Promise<TaskResult>
   /** Ends it; work that is under way fails. */
@@ -56,20 +57,19 @@ export class LocalExecutor implements Executor {
     return this.#threads
   }
 
-  /** Says how much is to be done in all, before the first task. */
-  prepare(elements: number, fit: Fit): void {
-    this.#threads = threadsFor(elements, fit, this.#maxThreads)
+  prepare(elements: number): void {
+    this.#threads = threadsFor(elements, this.#maxThreads)
   }
 
-  async perform({ run, fit, data, tensor }: Work): Promise<TaskResult> {
+  async perform({ run, to, data, tensor }: Work): Promise<TaskResult> {
     const owner = disown(data)
     // Only a buffer of our own may be overwritten; nobody else holds it.
-    const task: Task = { run, fit, mayOverwrite: owner !== undefined }
+    const task: Task = { run, to, mayOverwrite: owner !== undefined }
     // Asked now: what is moved to a thread is no longer there to ask.
     const keeper = isInPlace(task) ? owner : undefined
     if (this.#threads === 0 || run.elements <= SMALL_ELEMENTS) {
       this.#kernel ??= createSimdKernel()
-      return adopted(performTask(task, this.#kernel, this.#spare(resultBytes(run, fit))), keeper)
+      return adopted(performTask(task, this.#kernel, this.#spare(resultBytes(run, to))), keeper)
     }
     try {
       if (this.#isClosed) throw new Error('the threads were ended')
@@ -102,18 +102,21 @@ export class LocalExecutor implements Executor {
   }
 }
 
-/** How many threads so much work takes: none when it is done before they were started. */
-export function threadsFor(elements: number, fit: Fit, maxThreads = availableParallelism()): number {
-  return Math.min(maxThreads, Math.floor(elements / ELEMENTS_PER_THREAD[fit]))
+/**
+ * How many threads so much work takes: none when it is done before they were started.
+ * @param elements as of a search for scales
+ */
+export function threadsFor(elements: number, maxThreads = availableParallelism()): number {
+  return Math.min(maxThreads, Math.floor(elements / ELEMENTS_PER_THREAD))
 }
 
 /** A task with memory of its own: a view that is sent as it is takes all of its buffer along, however large that is. */
-function copied({ run, fit }: Task): Task {
-  return { run: { ...run, data: new Uint8Array(run.data) }, fit, mayOverwrite: true }
+function copied({ run, to }: Task): Task {
+  return { run: { ...run, data: new Uint8Array(run.data) }, to, mayOverwrite: true }
 }
 
 /** A result in the source's own buffer keeps that buffer in its pool. */
 function adopted(result: TaskResult, keeper: BufferPool | undefined): TaskResult {
   if (!keeper || !('data' in result) || result.data.byteOffset !== 0) return result
-  return { data: keeper.adopt(result.data.buffer as ArrayBuffer, result.data.length) }
+  return { ...result, data: keeper.adopt(result.data.buffer as ArrayBuffer, result.data.length) }
 }

@@ -1,10 +1,12 @@
 /** Numbers in every format that the library reads, made without the library: what its conversions are held against. */
-import type { FloatDType, Run } from '../../dist/quant/run.js'
+import type { Run } from '../../dist/quant/run.js'
 import { randomBits } from './random.js'
 
+const ELEMENT_BYTES = { F32: 4, F16: 2, BF16: 2, F64: 8, APR_Q8: 1, APR_Q4: 18 / 32 }
+
 /** A run of all that `data` holds, without rows. */
-export function flat(dtype: FloatDType, data: Buffer): Run {
-  const elements = data.length / { F32: 4, F16: 2, BF16: 2, F64: 8, APR_Q8: 1, APR_Q4: 18 / 32 }[dtype]
+export function flat(dtype: keyof typeof ELEMENT_BYTES, data: Buffer): Run {
+  const elements = data.length / ELEMENT_BYTES[dtype]
   return { dtype, data, elements, rowElements: elements }
 }
 

@@ -8,7 +8,7 @@ import {
   DEFAULT_THRESHOLD_BYTES,
   GGUF_WRITER_OPTIONS,
   PLAN_OPTIONS,
-  Q4K_BYTES_PER_THREAD,
+  QUANTIZE_BYTES_PER_THREAD,
   Q4K_OPTIONS,
   QUANTIZE_OPTIONS,
   READ_OPTIONS,
@@ -75,7 +75,7 @@ void test('the literal in the README has every option with its default', (t) => 
   t.same(new Set(lines.map(([name]) => name)), new Set(Object.keys(rows)), 'the names')
   for (const [name, value] of lines) t.equal(value, rows[name]?.default ?? derived[name], `the default of ${name}`)
   const says = lines.find(([name]) => name === 'highWaterMark')?.[2] ?? ''
-  const sizes = [READER_OPTIONS.highWaterMark.default, Q4K_BYTES_PER_THREAD, WRITER_OPTIONS.highWaterMark.default]
+  const sizes = [READER_OPTIONS.highWaterMark.default, QUANTIZE_BYTES_PER_THREAD, WRITER_OPTIONS.highWaterMark.default]
   t.same(says.match(/\d+ MiB/g), sizes.map(readable), 'the default of highWaterMark in each stage')
   t.match(lines.find(([name]) => name === 'threshold')?.[2], readable(DEFAULT_THRESHOLD_BYTES))
   t.end()
@@ -84,9 +84,9 @@ void test('the literal in the README has every option with its default', (t) => 
 void test('the comments in the types have every option with its default', (t) => {
   const interfaces: [string, string, Table][] = [
     ['streams/reader', 'ReaderOptions', READER_OPTIONS],
-    ['streams/quantization', 'Q4KOptions', Q4K_OPTIONS],
+    ['streams/quantize/q4k', 'Q4KOptions', Q4K_OPTIONS],
     ['streams/writer', 'WriterOptions', WRITER_OPTIONS],
-    ['streams/to-gguf', 'ToGgufOptions', TO_GGUF_OPTIONS],
+    ['streams/convert/to-gguf', 'ToGgufOptions', TO_GGUF_OPTIONS],
     ['jobs/mode', 'ModeOptions', QUANTIZE_OPTIONS],
     ['jobs/job', 'QuantizeOptions', QUANTIZE_OPTIONS],
     ['jobs/plan', 'PlanOptions', PLAN_OPTIONS],

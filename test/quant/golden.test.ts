@@ -4,7 +4,7 @@ import { dequantizeQ4K } from 'apr-stream'
 import { bf16ToF32, f16ToF32, f32ToF16 } from '../../dist/quant/float.js'
 import { createScalarKernel } from '../../dist/quant/scalar.js'
 import type { Fit, Kernel } from '../../dist/quant/kernel.js'
-import { quantizeRun, runBlocks, runToF32, type Run } from '../../dist/quant/run.js'
+import { convertRun, quantizeRun, runBlocks, type Run, type Target } from '../../dist/quant/run.js'
 import { createSimdKernel } from '../../dist/quant/simd.js'
 import { bfloatValue, flat, halfValue, halfValues, nearestHalf, SOURCES } from '../helpers/numbers.js'
 import { randomBits } from '../helpers/random.js'
@@ -71,7 +71,7 @@ for (const [kernelName, createKernel] of Object.entries(KERNELS)) {
         const run = { ...flat('F32', source), rowElements }
         const expected = quantized(run, fit, kernel)
         const memory = Uint8Array.from(source)
-        t.equal(quantizeRun({ ...run, data: memory }, fit, kernel, memory.subarray(0, expected.length)), undefined)
+        t.notOk('bad' in quantizeRun({ ...run, data: memory }, q4k(fit), kernel, memory.subarray(0, expected.length)))
         t.strictSame(differingBlocks(memory.subarray(0, expected.length), expected), [], `rows of ${rowElements}`)
       }
       t.end()
@@ -108,8 +108,8 @@ for (const [kernelName, createKernel] of Object.entries(KERNELS)) {
           const values = new Float32Array(elements).fill(0.5)
           values[element] = value
           const run = { ...flat('F32', Buffer.from(values.buffer)), rowElements: 300 }
-          const found = quantizeRun(run, fit, kernel, new Uint8Array(runBlocks(run) * BLOCK_BYTES))
-          t.strictSame(found, { element, value }, `${fit}, element ${element}, ${value}`)
+          const found = quantizeRun(run, q4k(fit), kernel, new Uint8Array(runBlocks(run, 'Q4_K') * BLOCK_BYTES))
+          t.strictSame(found, { bad: { element, value } }, `${fit}, element ${element}, ${value}`)
         }
       }
     }
@@ -121,7 +121,7 @@ for (const [kernelName, createKernel] of Object.entries(KERNELS)) {
     const values = halfValues()
     for (const dtype of ['F16', 'BF16'] as const) {
       const target = new Uint8Array(patterns.length * 4)
-      runToF32(flat(dtype, Buffer.from(patterns.buffer)), kernel, target)
+      convertRun(flat(dtype, Buffer.from(patterns.buffer)), WIDENED, kernel, target)
       const found = new Float32Array(target.buffer)
       const wrong = patterns.filter((pattern) => {
         const expected = dtype === 'F16' ? halfValue(values, pattern) : bfloatValue(pattern)
@@ -136,7 +136,7 @@ for (const [kernelName, createKernel] of Object.entries(KERNELS)) {
     for (const [dtype, make] of Object.entries(SOURCES)) {
       const { run, values } = make(300 * 64)
       const target = new Uint8Array(values.byteLength)
-      runToF32(run, kernel, target)
+      convertRun(run, WIDENED, kernel, target)
       t.equal(Buffer.compare(target, Buffer.from(values.buffer)), 0, dtype)
     }
     t.end()
@@ -201,10 +201,16 @@ void test('F32 becomes the nearest F16, ties to even', (t) => {
   t.end()
 })
 
+const WIDENED = { dtype: 'F32', fit: 'search', isLenient: true } as const
+
+function q4k(fit: Fit): Target {
+  return { dtype: 'Q4_K', fit }
+}
+
 function quantized(run: Run, fit: Fit, kernel: Kernel): Buffer {
-  const target = Buffer.alloc(runBlocks(run) * BLOCK_BYTES)
-  const nonFinite = quantizeRun(run, fit, kernel, target)
-  if (nonFinite) throw new Error(`element ${nonFinite.element} is ${nonFinite.value}`)
+  const target = Buffer.alloc(runBlocks(run, 'Q4_K') * BLOCK_BYTES)
+  const found = quantizeRun(run, q4k(fit), kernel, target)
+  if ('bad' in found) throw new Error(`element ${found.bad.element} is ${found.bad.value}`)
   return target
 }
 

@@ -5,7 +5,7 @@ import type { DType, Q4KOptions, TensorInfo } from 'apr-stream'
 import { RecordRuns } from '../../dist/records/record-runs.js'
 import { checkOptions } from '../../dist/options/check.js'
 import { Q4K_OPTIONS } from '../../dist/options/table.js'
-import { Quantization } from '../../dist/streams/quantization.js'
+import { Q4KQuantization } from '../../dist/streams/quantize/q4k.js'
 import { filterStage, mapStage } from '../../dist/streams/tensor-stages.js'
 import { arbitraryTensor } from '../helpers/files.js'
 
@@ -40,8 +40,8 @@ void test('the bytes that a quantization needs hold every element of the part, a
         const stored = arbitraryTensor('w', dtype, shape)
         const options: Q4KOptions = { select: () => isSelected, kept: 'f32' }
         const from = info(stored)
-        const quantization = new Quantization(checkOptions(options, Q4K_OPTIONS))
-        const to = quantization.tensorOf(from, model([from]))
+        const quantization = new Q4KQuantization(checkOptions(options, Q4K_OPTIONS))
+        const { to } = quantization.targetOf(from, model([from]))
         const start = Math.floor(at * to.size)
         const end = Math.min(to.size, start + length)
         const needed = quantization.needs([{ name: 'w', start, end }], model([from]))

@@ -64,7 +64,7 @@ void test('so do models that are large enough for worker threads', async (t) => 
     return fc.record({ model, policy, threads: fc.constant(threads) })
   })
   const property = fc.asyncProperty(fields, async ({ model, policy: { kept }, threads }) => {
-    assert.equal(threadsFor(threads * THREAD_ELEMENTS, 'search', threads), threads)
+    assert.equal(threadsFor(threads * THREAD_ELEMENTS, threads), threads)
     const expected = quantizedModel(model, { fit: 'search', kept })
     await everyWay(folder, model, expected, { kept, threads, recordBytes: 500_000 })
   })

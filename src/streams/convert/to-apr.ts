@@ -1,9 +1,9 @@
 /** The stage that makes APR of a model of another format. */
-import { aprModelOf } from '../convert/apr/to-apr.js'
-import type { TensorTransform } from './face.js'
-import { toTransform, type RecordStage } from './stage.js'
-import { passStage } from './tensor-stages.js'
-import type { TensorInfo } from '../model/tensor.js'
+import { aprModelOf } from '../../convert/apr/to-apr.js'
+import type { TensorTransform } from '../face.js'
+import { toTransform, type RecordStage } from '../stage.js'
+import { passStage } from '../tensor-stages.js'
+import type { TensorInfo } from '../../model/tensor.js'
 
 /**
  * Makes APR of a model of another format. Tensors keep their names, dtypes and bytes; what else the source holds goes

@@ -1,10 +1,10 @@
 /** What a stage that converts makes of a model, before any of its data: also what a plan tells. */
-import type { GgufConversion, GgufOptions } from '../convert/to-gguf.js'
-import { toGgufModel } from '../convert/to-gguf.js'
-import type { Model } from '../model/model.js'
-import { tensorBytes } from '../model/tensor.js'
-import { oncePerModel } from './changed-model.js'
-import type { StageShape, TensorRange } from './stage.js'
+import type { GgufConversion, GgufOptions } from '../../convert/to-gguf.js'
+import { toGgufModel } from '../../convert/to-gguf.js'
+import type { Model } from '../../model/model.js'
+import { tensorBytes } from '../../model/tensor.js'
+import { oncePerModel } from '../changed-model.js'
+import type { StageShape, TensorRange } from '../stage.js'
 
 /** What `toGguf(options)` does, without its stream: the one source of what a plan tells, and of what a job does. */
 export class GgufStage implements StageShape {

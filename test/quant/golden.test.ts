@@ -9,6 +9,8 @@ import { createSimdKernel } from '../../dist/quant/simd.js'
 import { bfloatValue, flat, halfValue, halfValues, nearestHalf, SOURCES } from '../helpers/numbers.js'
 import { randomBits } from '../helpers/random.js'
 
+const WIDENED = { dtype: 'F32', fit: 'search', isLenient: true } as const
+
 interface Family {
   readonly name: string
   readonly firstBlock: number
@@ -200,8 +202,6 @@ void test('F32 becomes the nearest F16, ties to even', (t) => {
   }
   t.end()
 })
-
-const WIDENED = { dtype: 'F32', fit: 'search', isLenient: true } as const
 
 function q4k(fit: Fit): Target {
   return { dtype: 'Q4_K', fit }

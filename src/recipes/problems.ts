@@ -1,6 +1,6 @@
 /** All that keeps a recipe from being made of a model: people mend it at once, not one thing after the other. */
 import { BLOCK_DTYPES } from '../quant/block.js'
-import { isFloat } from '../quant/run.js'
+import { isFloat } from '../quant/policy.js'
 import { DTYPES, type DType } from '../model/dtypes.js'
 import { AprError, printable } from '../model/errors.js'
 import type { TensorInfo } from '../model/tensor.js'

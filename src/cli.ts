@@ -127,6 +127,18 @@ function buildProgram(): Command {
       (await import('./cli/read-commands.js')).verifyCommand(file, flags),
     )
 
+  program
+    .command('llama-quantize')
+    .description(
+      'What llama-quantize does, of the same command line: apr-stream llama-quantize IN.gguf OUT.gguf Q4_K_M',
+    )
+    .usage('[options] MODEL.gguf [OUTPUT.gguf] TYPE [THREADS]')
+    .argument('[arguments...]')
+    // Its options are its own, and stand in its own order.
+    .allowUnknownOption()
+    .helpOption(false)
+    .action(async () => (await import('./cli/llama-quantize/command.js')).llamaQuantizeCommand(process.argv.slice(3)))
+
   return program
 }
 

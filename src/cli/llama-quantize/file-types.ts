@@ -1,7 +1,7 @@
 import { toInt } from '../../recipes/llama/c-numbers.js'
 
 /** What llama-quantize makes files of, in its order, with the numbers that it takes for names. */
-const FILE_TYPES: Readonly<Record<string, number>> = {
+export const FILE_TYPES: Readonly<Record<string, number>> = {
   ...{ Q1_0: 40, Q2_0: 41, Q4_0: 2, Q4_1: 3, MXFP4_MOE: 38, Q5_0: 8, Q5_1: 9 },
   ...{ IQ2_XXS: 19, IQ2_XS: 20, IQ2_S: 28, IQ2_M: 29, IQ1_S: 24, IQ1_M: 31, TQ1_0: 36, TQ2_0: 37 },
   ...{ Q2_K: 10, Q2_K_S: 21, IQ3_XXS: 23, IQ3_S: 26, IQ3_M: 27, Q3_K: 12, IQ3_XS: 22 },

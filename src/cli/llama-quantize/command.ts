@@ -1,0 +1,141 @@
+/** `apr-stream llama-quantize`: the command line of llama-quantize, taken as it is. */
+import { readFileSync } from 'node:fs'
+import { openFile } from '../../files/open-source.js'
+import { llamaQuantize, type ChangedTensor } from '../../jobs/llama-quantize/job.js'
+import type { DType } from '../../model/dtypes.js'
+import { AprError, printable } from '../../model/errors.js'
+import { elementCount } from '../../model/tensor.js'
+import { openImportance, type Importance } from '../../recipes/importance/importance.js'
+import type { ImportanceOrigin } from '../../recipes/kvs.js'
+import { isTarget, recipeNamed, type TargetDType } from '../../recipes/names.js'
+import type { RecipeSettings } from '../../recipes/settings.js'
+import { runJob } from '../job-command.js'
+import { reportFailure, UsageError } from '../output.js'
+import { readArguments, type LlamaQuantizeArguments } from './arguments.js'
+import { usage } from './usage.js'
+
+/** llama-quantize has no other. */
+const EXIT_FAILURE = 1
+
+/** Runs it, and sets the exit status of the process: 0, or 1 where it failed. */
+export async function llamaQuantizeCommand(args: readonly string[]): Promise<void> {
+  try {
+    await quantize(readArguments(args, (path) => readFileSync(path, 'utf8')))
+  } catch (error) {
+    process.exitCode = EXIT_FAILURE
+    reportFailure(inOptions(error), false, false)
+    if (error instanceof UsageError) tell(`\n${usage()}`)
+  }
+}
+
+async function quantize(given: LlamaQuantizeArguments): Promise<void> {
+  const { input, output, imatrix, overrides, pruneLayers, keepSplit, threads, dryRun } = given
+  const importance = imatrix === '' ? undefined : await readImportance(given)
+  const recipe = recipeOf(given, importance)
+  const matrix = importance && originOf(importance, imatrix)
+  const to = dryRun ? '' : ` to '${output ?? ''}'`
+  const done = dryRun ? 'calculating quantization size for' : 'quantizing'
+  const using = threads === undefined ? '' : ` using ${threads} threads`
+  tell(`llama_quantize: ${done} '${input}'${to} as ${given.fileType}${using}`)
+  try {
+    await runJob({ spaceCheck: true }, async (job) => {
+      await llamaQuantize(input, dryRun ? undefined : output, {
+        ...{ recipe, importance: matrix, overrides, pruneLayers, keepSplit, threads, ...job },
+        onPlan: (tensors) => tellPlan(tensors),
+      })
+      return () => undefined
+    })
+  } finally {
+    await importance?.close()
+  }
+}
+
+function originOf(matrix: Importance, file: string): ImportanceOrigin & { matrix: Importance } {
+  const { dataset, entries, chunks } = matrix
+  return { matrix, file, dataset, entries, chunks }
+}
+
+/** @returns undefined where nothing is left of it, as if there was none */
+async function readImportance({ imatrix, include, exclude }: LlamaQuantizeArguments): Promise<Importance | undefined> {
+  const importance = await openImportance(await openFile(imatrix), { include, exclude })
+  try {
+    await importance.check()
+  } catch (error) {
+    await importance.close()
+    throw error
+  }
+  tell(`llama_quantize: have ${importance.entries} importance matrix entries`)
+  if (importance.entries > 0) return importance
+  await importance.close()
+  return undefined
+}
+
+/** @returns undefined for a copy */
+function recipeOf(given: LlamaQuantizeArguments, importance: Importance | undefined): RecipeSettings | undefined {
+  if (given.fileType === 'COPY') return undefined
+  const { types, outputType, embeddingType, pure, leaveOutput, keepSplit, dryRun } = given
+  const name = recipeNamed(given.fileType)
+  const isLacking = dryRun && name === 'Q2_K_S' && !importance
+  if (isLacking) tell('llama_quantize: WARNING: Q2_K_S without --imatrix may be refused')
+  return {
+    ...{ name, pure, leaveOutput, keepOrder: keepSplit },
+    types: types.map(({ pattern, dtype }) => ({ pattern, dtype: target(dtype) })),
+    outputType: outputType && target(outputType),
+    embeddingType: embeddingType && target(embeddingType),
+    // A dry run asks for neither.
+    allowRequantize: given.allowRequantize || dryRun,
+    hasImportance: importance ? (tensor) => importance.has(tensor) : isLacking ? () => true : undefined,
+  }
+}
+
+/** @throws AprError `APR_UNSUPPORTED` for a dtype that nothing here makes */
+function target(dtype: DType): TargetDType {
+  if (isTarget(dtype)) return dtype
+  throw new AprError('APR_UNSUPPORTED', `expected a tensor type that is made here, found ${dtype}`)
+}
+
+function tellPlan(tensors: readonly ChangedTensor[]): void {
+  const digits = String(tensors.length).length
+  tensors.forEach(({ from, to }, i) => {
+    const place = `[${String(i + 1).padStart(digits)}/${tensors.length}]`
+    const shape = [...to.shape].reverse().join(', ')
+    const what = from.dtype === to.dtype ? '' : `, converting to ${to.dtype}`
+    const sizes = [from.size, ...(from.dtype === to.dtype ? [] : [to.size])].map(mebibytes).join(' -> ')
+    tell(`${place} ${printable(to.name).padEnd(36)} - [${shape}], type = ${from.dtype}${what}, size = ${sizes}`)
+  })
+  const elements = tensors.reduce((sum, { from }) => sum + elementCount(from.shape), 0)
+  for (const [name, sizes] of Object.entries({
+    model: tensors.map(({ from }) => from.size),
+    quant: tensors.map(({ to }) => to.size),
+  })) {
+    const size = sizes.reduce((sum, bytes) => sum + bytes, 0)
+    tell(`llama_quantize: ${name} size  = ${mebibytes(size)} (${((size * 8) / elements).toFixed(2)} BPW)`)
+  }
+  const fallbacks = tensors.filter(({ reason }) => reason === 'fallback').length
+  if (fallbacks > 0) {
+    tell(`llama_quantize: WARNING: ${fallbacks} of ${tensors.length} tensor(s) required fallback quantization`)
+  }
+}
+
+function mebibytes(size: number): string {
+  return `${(size / 2 ** 20).toFixed(2)} MiB`
+}
+
+function tell(text: string): void {
+  process.stderr.write(`${text}\n`)
+}
+
+/** Options of the library, in backticks, as llama-quantize calls them. */
+function inOptions(error: unknown): unknown {
+  if (!(error instanceof AprError)) return error
+  const words: Record<string, string> = {
+    allowRequantize: '--allow-requantize',
+    types: '--tensor-type',
+    outputType: '--output-tensor-type',
+    embeddingType: '--token-embedding-type',
+    imatrix: '--imatrix',
+    'spaceCheck: false': '`apr-stream quantize --no-space-check`',
+  }
+  error.message = error.message.replace(/`([^`]*)`/g, (quoted, option: string) => words[option] ?? quoted)
+  return error
+}

@@ -14,6 +14,7 @@ type FitBlocks = (blocks: number, isWeighted: number) => number
 
 /** The exports that fit, by dtype, and those of them that can with importance. Others are fitted by the scalar code. */
 const SEARCH_EXPORTS: Readonly<Partial<Record<BlockDType, string>>> = {
+  Q3_K: 'q3k',
   Q4_K: 'q4k',
   Q6_K: 'q6k',
   Q4_0: 'q4_0',
@@ -24,7 +25,7 @@ const SEARCH_EXPORTS: Readonly<Partial<Record<BlockDType, string>>> = {
   IQ4_NL: 'iq4_nl',
   IQ4_XS: 'iq4_xs',
 }
-const WEIGHTED: readonly BlockDType[] = ['Q6_K', 'Q8_0', 'IQ4_NL', 'IQ4_XS']
+const WEIGHTED: readonly BlockDType[] = ['Q3_K', 'Q6_K', 'Q4_0', 'Q5_0', 'Q8_0', 'IQ4_NL', 'IQ4_XS']
 
 /** What the module exports: addresses in its memory, and functions on what stands there. */
 interface KernelExports {

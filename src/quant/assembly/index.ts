@@ -5,6 +5,7 @@
  */
 export { INPUT, RAW, OUTPUT, IMPORTANCE, ROW_MEAN_SQUARES, MAX_BLOCKS, MEMORY_BYTES } from "./memory";
 export { q4k } from "./search";
+export { q3k } from "./signed/q3k";
 export { q6k } from "./signed/q6k";
 export { minmax } from "./minmax";
 export { q4_1, q5_1 } from "./small/affine";

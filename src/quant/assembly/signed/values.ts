@@ -2,7 +2,8 @@
  * The last steps of a signed super-block of 16 sub-blocks of 16: from the scales in SCALES to what they decode to in STEPS,
  * and to the codes in CODES, counted from 0 up.
  */
-import { CODES, ELEMENT_BYTES, ELEMENTS, EMPTY, INVERSE, SCALE, SCALES, STEPS, X, groupAddress } from "./group";
+import { CODE, CODES, ELEMENT_BYTES, ELEMENTS, EMPTY, INVERSE, SCALE, SCALES, STEPS, X, groupAddress } from "./group";
+import { BLOCK_INPUT_BYTES } from "../memory";
 import { storeBytes } from "../pack";
 
 const SUB_BLOCKS: usize = 16;
@@ -105,3 +106,42 @@ export function keepSearched(zero: i32): void {
   }
 }
 
+
+/** The same for codes that a descent left. */
+export function keepDescended(zero: i32): void {
+  for (let j: usize = 0; j < SUB_BLOCKS; j++) {
+    if (load<f32>(STEPS + (j << 2)) != 0) continue;
+    const lane = groupAddress(j >> 2) + ((j & 3) << 2);
+    const isEmpty = load<i32>(lane, EMPTY) != 0;
+    for (let i: usize = 0; i < 16; i++) {
+      const code = <i32>load<f32>(lane + ELEMENTS + i * ELEMENT_BYTES, CODE) + zero;
+      store<u8>(CODES + (j << 4) + i, isEmpty ? 0 : code);
+    }
+  }
+}
+
+/** `sum(x * x)` of four super-blocks, one a lane. */
+export function sumSquaresOfFour(input: usize): v128 {
+  let sum = f32x4.splat(0);
+  const end = input + BLOCK_INPUT_BYTES;
+  for (; input < end; input += 16) {
+    const a = v128.load(input);
+    const b = v128.load(input, BLOCK_INPUT_BYTES);
+    const c = v128.load(input, 2 * BLOCK_INPUT_BYTES);
+    const d = v128.load(input, 3 * BLOCK_INPUT_BYTES);
+    const ab01 = i32x4.shuffle(a, b, 0, 4, 1, 5);
+    const ab23 = i32x4.shuffle(a, b, 2, 6, 3, 7);
+    const cd01 = i32x4.shuffle(c, d, 0, 4, 1, 5);
+    const cd23 = i32x4.shuffle(c, d, 2, 6, 3, 7);
+    sum = addSquare(sum, i64x2.shuffle(ab01, cd01, 0, 2));
+    sum = addSquare(sum, i64x2.shuffle(ab01, cd01, 1, 3));
+    sum = addSquare(sum, i64x2.shuffle(ab23, cd23, 0, 2));
+    sum = addSquare(sum, i64x2.shuffle(ab23, cd23, 1, 3));
+  }
+  return sum;
+}
+
+@inline
+function addSquare(sum: v128, x: v128): v128 {
+  return f32x4.add(sum, f32x4.mul(x, x));
+}

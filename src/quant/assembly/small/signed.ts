@@ -1,6 +1,7 @@
-/** Q4_0, Q5_0 and Q8_0 without importance: a scale alone. */
+/** Q4_0, Q5_0 and Q8_0: a scale alone. The searches that importance asks for are elsewhere. */
 import { INPUT, OUTPUT, SUB_BLOCK_INPUT_BYTES } from "../memory";
 import { JUST_BELOW_HALF } from "../rounding";
+import { q4_0Weighted, q5_0Weighted } from "../signed/small";
 import { bytesOf, lowByte, storeFiveBits, storeNibbles } from "./codes";
 import { BATCH, findScales, HALVES, INVERSES, MAGNITUDE_BY_127, TOP_BY_16, TOP_BY_8 } from "./scales";
 
@@ -8,7 +9,8 @@ const Q4_0_BYTES: usize = 18;
 const Q5_0_BYTES: usize = 22;
 const Q8_0_BYTES: usize = 34;
 
-export function q4_0(blocks: i32, _isWeighted: bool): i32 {
+export function q4_0(blocks: i32, isWeighted: bool): i32 {
+  if (isWeighted) return q4_0Weighted(blocks);
   for (let first = 0; first < blocks; first += BATCH) {
     const count = min(BATCH, blocks - first);
     const bad = findScales(first, count, TOP_BY_8);
@@ -29,7 +31,8 @@ export function q4_0(blocks: i32, _isWeighted: bool): i32 {
   return -1;
 }
 
-export function q5_0(blocks: i32, _isWeighted: bool): i32 {
+export function q5_0(blocks: i32, isWeighted: bool): i32 {
+  if (isWeighted) return q5_0Weighted(blocks);
   for (let first = 0; first < blocks; first += BATCH) {
     const count = min(BATCH, blocks - first);
     const bad = findScales(first, count, TOP_BY_16);

@@ -47,7 +47,6 @@ export function q5_0Weighted(blocks: i32): i32 {
 }
 
 /** Fits a batch. Returns the index of the first element that is NaN or infinite, or -1. */
-@inline
 function search(first: i32, count: i32, zero: f32): i32 {
   const sums = f32x4.add(sumGroup(0, first, zero), sumGroup(1, first + 4, zero));
   if (anyLaneNotFinite(sums)) {
@@ -58,7 +57,6 @@ function search(first: i32, count: i32, zero: f32): i32 {
   return -1;
 }
 
-@inline
 function sumGroup(index: usize, block: i32, zero: f32): v128 {
   const group = groupAddress(index);
   loadValues(group, INPUT + <usize>block * SUB_BLOCK_INPUT_BYTES, ELEMENTS);

@@ -25,7 +25,6 @@ export function codeOfAny(v: v128, zero: i32): v128 {
 }
 
 /** The scales of groups 0 to 3, into SCALES. Returns the first of the largest magnitude, 0 where there is none. */
-@inline
 export function gatherScales(): f32 {
   const a = v128.load(groupAddress(0), SCALE);
   const b = v128.load(groupAddress(1), SCALE);
@@ -68,7 +67,6 @@ export function storeSteps(d: f32, scales: v128): void {
 }
 
 /** Chooses all codes by the steps in STEPS: `clamp(round(x / step), -zero, zero - 1) + zero`. */
-@inline
 export function chooseCodes(input: usize, zero: i32): void {
   for (let j: usize = 0; j < SUB_BLOCKS; j++, input += VALUES_BYTES) {
     const step = v128.load32_splat(STEPS + (j << 2));

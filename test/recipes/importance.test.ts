@@ -78,6 +78,10 @@ void test('what a matrix was never measured with has ones, what it was is divide
   const importance = await openImportance(memorySource(ggufMatrix(entry('a', sums, [3, 0, 7]))))
   const expected = [...[1, 2, 3, 4].map((x) => x / 3), 1, 1, 1, 1, ...[1, 1e-45, 3, 3e38].map((x) => x / 7)]
   t.strictSame(await importance.read('a'), Float32Array.from(expected.map(Math.fround)))
+  t.strictSame(await importance.read('a', 3, 6), Float32Array.from(expected.map(Math.fround)).subarray(3, 9))
+  t.strictSame(await importance.read('a', 9), Float32Array.from(expected.map(Math.fround)).subarray(9))
+  await t.rejects(importance.read('a', 11, 2))
+  await t.rejects(importance.read('b'))
   await importance.check()
   t.equal(importance.chunks, 9)
   t.equal(importance.dataset, 'first.txt')

@@ -17,21 +17,29 @@ import { usage } from './usage.js'
 /** llama-quantize has no other. */
 const EXIT_FAILURE = 1
 
-/** Runs it, and sets the exit status of the process: 0, or 1 where it failed. */
+/** Runs it for people: what is done goes to standard error, and the exit status is 0, or 1 where it failed. */
 export async function llamaQuantizeCommand(args: readonly string[]): Promise<void> {
   try {
-    await quantize(readArguments(args, (path) => readFileSync(path, 'utf8')))
+    await runLlamaQuantize(args, (line) => process.stderr.write(`${line}\n`))
   } catch (error) {
     process.exitCode = EXIT_FAILURE
     reportFailure(inOptions(error), false, false)
-    if (error instanceof UsageError) tell(`\n${usage()}`)
+    if (error instanceof UsageError) process.stderr.write(`\n${usage()}`)
   }
 }
 
-async function quantize(given: LlamaQuantizeArguments): Promise<void> {
+/**
+ * Runs it.
+ * @throws UsageError where llama-quantize shows its usage; AprError and the file system's own errors where it fails too
+ */
+export async function runLlamaQuantize(
+  args: readonly string[],
+  tell: (line: string) => void = () => undefined,
+): Promise<void> {
+  const given = readArguments(args, (path) => readFileSync(path, 'utf8'))
   const { input, output, imatrix, overrides, pruneLayers, keepSplit, threads, dryRun } = given
-  const importance = imatrix === '' ? undefined : await readImportance(given)
-  const recipe = recipeOf(given, importance)
+  const importance = imatrix === '' ? undefined : await readImportance(given, tell)
+  const recipe = recipeOf(given, importance, tell)
   const matrix = importance && originOf(importance, imatrix)
   const to = dryRun ? '' : ` to '${output ?? ''}'`
   const done = dryRun ? 'calculating quantization size for' : 'quantizing'
@@ -41,7 +49,7 @@ async function quantize(given: LlamaQuantizeArguments): Promise<void> {
     await runJob({ spaceCheck: true }, async (job) => {
       await llamaQuantize(input, dryRun ? undefined : output, {
         ...{ recipe, importance: matrix, overrides, pruneLayers, keepSplit, threads, ...job },
-        onPlan: (tensors) => tellPlan(tensors),
+        onPlan: (tensors) => planLines(tensors).forEach(tell),
       })
       return () => undefined
     })
@@ -56,7 +64,10 @@ function originOf(matrix: Importance, file: string): ImportanceOrigin & { matrix
 }
 
 /** @returns undefined where nothing is left of it, as if there was none */
-async function readImportance({ imatrix, include, exclude }: LlamaQuantizeArguments): Promise<Importance | undefined> {
+async function readImportance(
+  { imatrix, include, exclude }: LlamaQuantizeArguments,
+  tell: (line: string) => void,
+): Promise<Importance | undefined> {
   const importance = await openImportance(await openFile(imatrix), { include, exclude })
   try {
     await importance.check()
@@ -71,7 +82,11 @@ async function readImportance({ imatrix, include, exclude }: LlamaQuantizeArgume
 }
 
 /** @returns undefined for a copy */
-function recipeOf(given: LlamaQuantizeArguments, importance: Importance | undefined): RecipeSettings | undefined {
+function recipeOf(
+  given: LlamaQuantizeArguments,
+  importance: Importance | undefined,
+  tell: (line: string) => void,
+): RecipeSettings | undefined {
   if (given.fileType === 'COPY') return undefined
   const { types, outputType, embeddingType, pure, leaveOutput, keepSplit, dryRun } = given
   const name = recipeNamed(given.fileType)
@@ -94,35 +109,37 @@ function target(dtype: DType): TargetDType {
   throw new AprError('APR_UNSUPPORTED', `expected a tensor type that is made here, found ${dtype}`)
 }
 
-function tellPlan(tensors: readonly ChangedTensor[]): void {
+function planLines(tensors: readonly ChangedTensor[]): string[] {
   const digits = String(tensors.length).length
-  tensors.forEach(({ from, to }, i) => {
+  const lines = tensors.map(({ from, to }, i) => {
     const place = `[${String(i + 1).padStart(digits)}/${tensors.length}]`
     const shape = [...to.shape].reverse().join(', ')
     const what = from.dtype === to.dtype ? '' : `, converting to ${to.dtype}`
     const sizes = [from.size, ...(from.dtype === to.dtype ? [] : [to.size])].map(mebibytes).join(' -> ')
-    tell(`${place} ${printable(to.name).padEnd(36)} - [${shape}], type = ${from.dtype}${what}, size = ${sizes}`)
+    return `${place} ${printable(to.name).padEnd(36)} - [${shape}], type = ${from.dtype}${what}, size = ${sizes}`
   })
   const elements = tensors.reduce((sum, { from }) => sum + elementCount(from.shape), 0)
-  for (const [name, sizes] of Object.entries({
-    model: tensors.map(({ from }) => from.size),
-    quant: tensors.map(({ to }) => to.size),
-  })) {
+  const total = (name: string, sizes: number[]): string => {
     const size = sizes.reduce((sum, bytes) => sum + bytes, 0)
-    tell(`llama_quantize: ${name} size  = ${mebibytes(size)} (${((size * 8) / elements).toFixed(2)} BPW)`)
+    return `llama_quantize: ${name} size  = ${mebibytes(size)} (${((size * 8) / elements).toFixed(2)} BPW)`
   }
+  lines.push(
+    total(
+      'model',
+      tensors.map(({ from }) => from.size),
+    ),
+    total(
+      'quant',
+      tensors.map(({ to }) => to.size),
+    ),
+  )
   const fallbacks = tensors.filter(({ reason }) => reason === 'fallback').length
-  if (fallbacks > 0) {
-    tell(`llama_quantize: WARNING: ${fallbacks} of ${tensors.length} tensor(s) required fallback quantization`)
-  }
+  const warning = `llama_quantize: WARNING: ${fallbacks} of ${tensors.length} tensor(s) required fallback quantization`
+  return fallbacks > 0 ? [...lines, warning] : lines
 }
 
 function mebibytes(size: number): string {
   return `${(size / 2 ** 20).toFixed(2)} MiB`
-}
-
-function tell(text: string): void {
-  process.stderr.write(`${text}\n`)
 }
 
 /** Options of the library, in backticks, as llama-quantize calls them. */
@@ -134,7 +151,6 @@ function inOptions(error: unknown): unknown {
     outputType: '--output-tensor-type',
     embeddingType: '--token-embedding-type',
     imatrix: '--imatrix',
-    'spaceCheck: false': '`apr-stream quantize --no-space-check`',
   }
   error.message = error.message.replace(/`([^`]*)`/g, (quoted, option: string) => words[option] ?? quoted)
   return error

@@ -22,9 +22,10 @@ export interface Importance {
   /**
    * Reads the values of one tensor: width of its rows, times its matrices where it is a stack of them, divided by how often
    * each was measured. A matrix that was never measured has ones.
+   * @param start and `size` take a part of them
    * @throws AprError `APR_BAD_VALUE` for a value that is not finite or below 0
    */
-  read(tensorName: string): Promise<Float32Array>
+  read(tensorName: string, start?: number, size?: number): Promise<Float32Array>
   /** Reads all values once and checks them, with no more than a part of them in memory. */
   check(): Promise<void>
   close(): Promise<void>
@@ -87,18 +88,20 @@ class OpenedImportance implements Importance {
     return this.#entries.get(tensorName)?.size ?? 0
   }
 
-  async read(tensorName: string): Promise<Float32Array> {
+  async read(tensorName: string, start = 0, size = this.sizeOf(tensorName) - start): Promise<Float32Array> {
     const entry = this.#entries.get(tensorName)
-    if (!entry) throw new Error(`no importance of ${tensorName}: ask has() before`)
-    const values = new Float32Array(entry.size)
-    await this.#fill(values, tensorName, entry, 0)
+    if (!entry || start < 0 || start + size > entry.size) {
+      throw new Error(`expected importances ${start} to ${start + size} of ${tensorName}, which has not so many`)
+    }
+    const values = new Float32Array(size)
+    await this.#fill(values, tensorName, entry, start)
     return values
   }
 
   async check(): Promise<void> {
-    for (const [name, entry] of this.#entries) {
-      for (let start = 0; start < entry.size; start += CHECKED_VALUES) {
-        await this.#fill(new Float32Array(Math.min(CHECKED_VALUES, entry.size - start)), name, entry, start)
+    for (const [name, { size }] of this.#entries) {
+      for (let start = 0; start < size; start += CHECKED_VALUES) {
+        await this.read(name, start, Math.min(CHECKED_VALUES, size - start))
       }
     }
   }

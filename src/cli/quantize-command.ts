@@ -3,8 +3,9 @@ import { setFlagsFromString } from 'node:v8'
 import { plan, type Plan } from '../jobs/plan.js'
 import type { QuantizeOptions, QuantizeReport } from '../jobs/job.js'
 import type { Fit } from '../quant/kernel.js'
-import { selectAsApr, selectByDefault, type Kept, type Reason } from '../quant/policy.js'
+import { selectAsApr, selectByDefault, type Kept } from '../quant/policy.js'
 import { printable } from '../model/errors.js'
+import type { Decision } from '../streams/quantize/quantization.js'
 import { inFlags } from './flags.js'
 import { SCHEMA_VERSION } from './json.js'
 import { selectByPatterns } from './patterns.js'
@@ -25,7 +26,7 @@ export interface QuantizeFlags extends OutputFlags {
 
 const SHOWN_TENSORS = 20
 
-const REASONS: Record<Reason, string> = {
+const REASONS: Record<Decision['reason'], string> = {
   selected: 'quantized',
   dtype: 'kept: holds integers',
   quantized: 'kept: is quantized already',
@@ -35,6 +36,11 @@ const REASONS: Record<Reason, string> = {
   name: 'kept: is a bias, norm, scale or embedding by its name',
   width: 'kept: has rows that are no multiple of 256 elements, which GGUF cannot hold as Q4_K',
   user: 'kept: not selected',
+  rule: 'by the recipe',
+  pattern: 'by a pattern',
+  option: 'by an option',
+  fallback: 'by the recipe, in blocks that fit its rows',
+  excluded: 'kept: no recipe touches it',
 }
 
 /** @throws UsageError for flags that do not go together */
@@ -134,8 +140,8 @@ function printPlan(plan: Plan, output: string): void {
   if (more > 0) print(`... and ${plural(more, 'more tensor')}; --json lists all`)
 }
 
-function reasonLines(reasons: Partial<Record<Reason, number>>): string[] {
-  return (Object.entries(REASONS) as [Reason, string][])
+function reasonLines(reasons: Partial<Record<Decision['reason'], number>>): string[] {
+  return (Object.entries(REASONS) as [Decision['reason'], string][])
     .filter(([reason]) => reasons[reason] !== undefined)
     .map(([reason, text]) => `${plural(reasons[reason] ?? 0, 'tensor')} ${text}`)
 }

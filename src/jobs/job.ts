@@ -1,12 +1,20 @@
 /** What a job is asked for, and what it tells. */
 import type { PhaseProgress } from '../files/output/output-options.js'
-import type { Reason } from '../quant/policy.js'
+import type { RecipeText } from '../recipes/names.js'
+import type { Decision } from '../streams/quantize/quantization.js'
+import type { RecipeChoices } from '../streams/quantize/recipe.js'
 import type { Q4KOptions } from '../streams/quantize/q4k.js'
 import type { ReaderOptions } from '../streams/reader.js'
 import type { Mode, ModeOptions } from './mode.js'
+import type { OutputFile } from './conversion/conversion.js'
 import type { FormatName } from './conversion/ways.js'
 
-export interface QuantizeOptions extends Q4KOptions, ReaderOptions, ModeOptions {
+export interface QuantizeOptions extends Q4KOptions, RecipeChoices, ReaderOptions, ModeOptions {
+  /**
+   * What `llama-quantize` would be asked for: `Q4_K_M` and so on. Then `fit`, `select` and `kept` are not for it. Default:
+   * Q4_K for the tensors that `select` takes.
+   */
+  recipe?: RecipeText | undefined
   /** Format of the output. Default: the one that its name speaks of, else the input's. */
   to?: FormatName | undefined
   /** Name of the pre-tokenizer, for GGUF of a Hugging Face model. Default: found out by running the tokenizer. */
@@ -65,12 +73,16 @@ export interface JobSummary {
   readonly outputBytes: number
   /** `inputBytes / outputBytes`. */
   readonly ratio: number
+  /** Bits that a number takes, of all tensors together. */
+  readonly bitsPerWeight: number
+  /** The output's files; the first is the one by which the others are found. */
+  readonly files: readonly OutputFile[]
   /** Numbers of tensors. */
   readonly tensors: number
   readonly quantized: number
   readonly kept: number
   /** How many tensors are quantized or kept for which reason. */
-  readonly reasons: Partial<Record<Reason, number>>
+  readonly reasons: Partial<Record<Decision['reason'], number>>
   readonly mode: Mode
   /** What is likely to disappoint, in sentences. */
   readonly warnings: readonly string[]

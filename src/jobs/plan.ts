@@ -4,13 +4,12 @@ import { FORMATS, formatOf } from '../formats/formats.js'
 import type { Model } from '../model/model.js'
 import { freeBytes } from './open-output.js'
 import { checkSplit, formatByEnding, wayTo, type FormatName } from './conversion/ways.js'
-import type { Decision, Reason } from '../quant/policy.js'
 import type { JobSummary, QuantizeOptions } from './job.js'
 import { AprError, located } from '../model/errors.js'
 import type { Checked } from '../options/check.js'
 import { PLAN_OPTIONS, type QUANTIZE_OPTIONS } from '../options/table.js'
-import { Q4KQuantization } from '../streams/quantize/q4k.js'
-import { isQuantized, searchElements, type Quantization } from '../streams/quantize/quantization.js'
+import { isQuantized, searchElements, type Decision, type Quantization } from '../streams/quantize/quantization.js'
+import { quantizationOf, checkChoices } from './quantization.js'
 import { threadsFor } from '../threads/executor.js'
 import { openModel } from '../streams/open-input.js'
 import { openToRead } from './reading/input.js'
@@ -21,7 +20,7 @@ import type { ByteSource } from '../model/byte-source.js'
 import { findPlace, outputPath } from '../files/output/output-place.js'
 import { absolutePath, toPath } from '../files/path.js'
 import type { DType } from '../model/dtypes.js'
-import type { TensorInfo } from '../model/tensor.js'
+import { elementCount, type TensorInfo } from '../model/tensor.js'
 
 /** The options of `quantize`, and where the output would go. */
 export interface PlanOptions extends QuantizeOptions {
@@ -34,7 +33,9 @@ export interface PlannedTensor {
   readonly name: string
   readonly shape: readonly number[]
   readonly action: 'quantize' | 'keep'
-  readonly reason: Reason
+  readonly reason: Decision['reason']
+  /** Of a recipe: what decided, in a few words. */
+  readonly rule?: string
   readonly dtype: DType
   readonly outputDType: DType
   /** Bytes before and after, without padding. */
@@ -60,6 +61,12 @@ export interface Plan extends JobSummary {
   readonly decisions: readonly PlannedTensor[]
 }
 
+/** What is known of a job without looking at a disk. */
+export interface Planned {
+  readonly summary: JobSummary
+  readonly details: Omit<Plan, keyof JobSummary | 'freeBytes'>
+}
+
 /**
  * Says what `quantize` would do, from header, metadata and index alone: no byte of a tensor is read.
  *
@@ -73,20 +80,27 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
   let output: string | undefined
   const { input: found, options: checked } = await openToRead(input, options, PLAN_OPTIONS, (given) => {
     checkMode(given)
+    checkChoices(options)
     if (given.output !== undefined) output = outputPath(given.output, true)
   })
   const opened = await openModel(found)
   try {
     const { pre, config } = checked
     const { format } = opened.model
-    const to = checked.to ?? formatByEnding(output ?? '') ?? format
+    const to = checked.to ?? formatByEnding(output ?? '') ?? (checked.recipe === undefined ? format : 'gguf')
     checkSplit(to, checked.splitMaxBytes)
     const way = await wayTo(to, format, { outtype: 'auto', pre, config })
     const converted = way ? located({ file: found.name }, () => way.derive(opened.model)) : opened.model
-    const planned = planJob(new Q4KQuantization(checked), converted, opened, checked)
-    if (checked.strict) refuseWarnings(planned.warnings, found.name)
+    const quantization = await quantizationOf(checked)
+    const planned = planJob(quantization, converted, opened, checked)
+    await quantization.close?.()
+    if (checked.strict) refuseWarnings(planned.summary.warnings, found.name)
     const folder = output === undefined ? beside : await folderOf(output, to)
-    return { ...planned, freeBytes: folder === undefined ? undefined : await freeBytes(folder) }
+    return {
+      ...planned.summary,
+      ...planned.details,
+      freeBytes: folder === undefined ? undefined : await freeBytes(folder),
+    }
   } finally {
     await found.close()
   }
@@ -108,7 +122,7 @@ export function planJob(
   model: Model,
   { model: source, input, size: inputBytes }: OpenedModel,
   options: ModeChoice & Pick<Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>, 'splitMaxBytes' | 'select'>,
-): Omit<Plan, 'freeBytes'> {
+): Planned {
   const quantized = quantization.of(model)
   const decisions = [...quantized.decisions.values()]
   if (decisions.length === 0) {
@@ -121,18 +135,23 @@ export function planJob(
   const outputBytes = layoutBytes(layout)
   const mode = resolveMode(inputBytes, options)
   const selected = decisions.filter(isQuantized).length
-  return {
+  const summary: JobSummary = {
     input: input.name,
     inputFormat: source.format,
     outputFormat: format.name,
     inputBytes,
     outputBytes,
     ratio: inputBytes / outputBytes,
+    bitsPerWeight: bitsPerWeight(quantized.model.tensors),
+    files: layout.files.map((file) => ({ name: file.name, bytes: file.fileSize })),
     tensors: decisions.length,
     quantized: selected,
     kept: decisions.length - selected,
     reasons: countReasons(decisions),
     mode,
+    warnings: warningsFor(quantization, model, options.select),
+  }
+  const details = {
     peakMemoryBytes: estimateMemory(mode, {
       inputBytes,
       outputBytes,
@@ -142,9 +161,19 @@ export function planJob(
     }),
     inputDTypes: census(decisions.map(({ from }) => from)),
     outputDTypes: census(decisions.map(({ to }) => to)),
-    warnings: warningsFor(decisions, options.select),
     decisions: decisions.map(describe),
   }
+  return { summary, details }
+}
+
+function bitsPerWeight(tensors: readonly TensorInfo[]): number {
+  let bytes = 0
+  let weights = 0
+  for (const { shape, size } of tensors) {
+    bytes += size
+    weights += elementCount(shape)
+  }
+  return weights === 0 ? 0 : (bytes * 8) / weights
 }
 
 function describe(decision: Decision): PlannedTensor {
@@ -154,6 +183,7 @@ function describe(decision: Decision): PlannedTensor {
     shape: from.shape,
     action: isQuantized(decision) ? 'quantize' : 'keep',
     reason,
+    ...('rule' in decision && { rule: decision.rule }),
     dtype: from.dtype,
     outputDType: to.dtype,
     inputBytes: from.size,
@@ -161,8 +191,8 @@ function describe(decision: Decision): PlannedTensor {
   }
 }
 
-function countReasons(decisions: readonly Decision[]): Partial<Record<Reason, number>> {
-  const reasons: Partial<Record<Reason, number>> = {}
+function countReasons(decisions: readonly Decision[]): Partial<Record<Decision['reason'], number>> {
+  const reasons: Partial<Record<Decision['reason'], number>> = {}
   for (const { reason } of decisions) reasons[reason] = (reasons[reason] ?? 0) + 1
   return reasons
 }

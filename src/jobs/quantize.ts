@@ -7,12 +7,13 @@ import { formatOf } from '../formats/formats.js'
 import type { ByteSource } from '../model/byte-source.js'
 import { AprError, located } from '../model/errors.js'
 import type { Model } from '../model/model.js'
+import type { TensorInfo } from '../model/tensor.js'
+import type { LostBlocks } from '../quant/run.js'
 import type { TensorRecord } from '../model/record.js'
 import type { Checked } from '../options/check.js'
 import { QUANTIZE_OPTIONS } from '../options/table.js'
 import { turn } from '../streams/event-loop.js'
 import { openModel } from '../streams/open-input.js'
-import { Q4KQuantization } from '../streams/quantize/q4k.js'
 import type { Quantization } from '../streams/quantize/quantization.js'
 import { quantizeStage } from '../streams/quantize/stage.js'
 import { readOpened } from '../streams/reader.js'
@@ -22,10 +23,11 @@ import type { QuantizeOptions, QuantizeReport } from './job.js'
 import { checkMode, peakMemoryBytes } from './mode.js'
 import { observed } from './observe.js'
 import { openOutput } from './open-output.js'
-import { planJob, type Plan } from './plan.js'
+import { planJob, type Planned } from './plan.js'
+import { checkChoices, quantizationOf } from './quantization.js'
 import { progressStage, reporter } from './progress.js'
 import { run, taken } from './run.js'
-import { refuseWarnings } from './warnings.js'
+import { lossOf, refuseWarnings } from './warnings.js'
 import { checkSplit, formatByEnding, wayTo, type JobStage } from './conversion/ways.js'
 import { collect, writeWhole } from './write-in-memory.js'
 
@@ -57,6 +59,7 @@ async function runJob(
   let place = { given: '', absolute: '' }
   const { input: found, options: checked } = await openToRead(input, options, QUANTIZE_OPTIONS, (chosen) => {
     checkMode(chosen)
+    checkChoices(options)
     const given = toPath('the output', output)
     place = { given, absolute: outputPath(given, true) }
   })
@@ -69,9 +72,9 @@ async function runJob(
     await found.close()
     throw error
   }
-  const { planned } = job
+  const { summary } = job.planned
   try {
-    await (planned.mode === 'stream' ? quantizeStreaming(job) : quantizeInMemory(job))
+    await (summary.mode === 'stream' ? quantizeStreaming(job) : quantizeInMemory(job))
   } catch (error) {
     // What came too late to keep the output from its place is no failure.
     if (!job.target.isInPlace) {
@@ -80,37 +83,10 @@ async function runJob(
     }
   }
 
-  const {
-    input: name,
-    inputFormat,
-    outputFormat,
-    inputBytes,
-    outputBytes,
-    ratio,
-    tensors,
-    quantized,
-    kept,
-    reasons,
-    mode,
-    warnings,
-  } = planned
-  const summary = {
-    inputFormat,
-    outputFormat,
-    inputBytes,
-    outputBytes,
-    ratio,
-    tensors,
-    quantized,
-    kept,
-    reasons,
-    mode,
-    warnings,
-  }
   return {
-    input: name,
-    output: place.given,
     ...summary,
+    output: place.given,
+    warnings: [...summary.warnings, ...job.losses.map(({ to, lost }) => lossOf(to, lost))],
     resumedTensors: job.target.resumed.size,
     restartReason: job.target.restartReason,
     seconds: (performance.now() - started) / 1000,
@@ -130,37 +106,49 @@ interface Job {
   /** The model of the output. */
   readonly derived: Model
   readonly planned: Planned
+  /** What was lost, when the job is done. */
+  readonly losses: Loss[]
 }
 
-type Planned = Omit<Plan, 'freeBytes'>
+interface Loss {
+  readonly to: TensorInfo
+  readonly lost: LostBlocks
+}
 
 async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOptions): Promise<Job> {
   const { input, model } = opened
   // For a model of many tensors each of these takes milliseconds: the event loop turns in between.
   await turn()
-  const { fit, pre, config, splitMaxBytes } = options
-  const to = options.to ?? formatByEnding(output.given) ?? model.format
+  const { pre, config, splitMaxBytes } = options
+  const to = options.to ?? formatByEnding(output.given) ?? (options.recipe === undefined ? model.format : 'gguf')
   checkSplit(to, splitMaxBytes)
   const way = await wayTo(to, model.format, { outtype: 'auto', pre, config })
   const converted = way ? located({ file: input.name }, () => way.derive(model)) : model
-  const quantization = new Q4KQuantization(options)
-  const derived = quantization.derive(converted)
-  await turn()
-  const planned = planJob(quantization, converted, opened, options)
-  await turn()
-  if (options.strict) refuseWarnings(planned.warnings, input.name)
-  const isNamed = planned.mode === 'stream' && opened.version !== undefined
-  const job = isNamed ? [opened.version, to, fit, splitMaxBytes] : undefined
-  const target = await openOutput(output, derived, job, options)
-  return { opened, target, options, way, quantization, derived, planned }
+  const quantization = await quantizationOf(options)
+  try {
+    const derived = located({ file: input.name }, () => quantization.derive(converted))
+    await turn()
+    const planned = planJob(quantization, converted, opened, options)
+    await turn()
+    if (options.strict) refuseWarnings(planned.summary.warnings, input.name)
+    const isNamed =
+      planned.summary.mode === 'stream' && opened.version !== undefined && quantization.version !== undefined
+    const job = isNamed ? [opened.version, to, quantization.version, splitMaxBytes] : undefined
+    const target = await openOutput(output, derived, job, options)
+    return { opened, target, options, way, quantization, derived, planned, losses: [] }
+  } catch (error) {
+    await quantization.close?.()
+    throw error
+  }
 }
 
 /** In constant memory, whatever the size of the model. */
-async function quantizeStreaming({ opened, target, options, way, quantization, derived, planned }: Job): Promise<void> {
+async function quantizeStreaming(job: Job): Promise<void> {
+  const { opened, target, options, way, quantization, derived, planned } = job
   const { resumed } = target
   // The writer learns the model from a record: one at least has to come.
-  const [first] = planned.decisions
-  if (first && resumed.size === planned.tensors) target.forget(first.name)
+  const [first] = planned.details.decisions
+  if (first && resumed.size === planned.summary.tensors) target.forget(first.name)
   const { onProgress, signal } = options
   const isThere = ({ name }: { name: string }): boolean => resumed.has(name)
   await run(
@@ -171,7 +159,7 @@ async function quantizeStreaming({ opened, target, options, way, quantization, d
       // Every byte of the input is read and checked, also of tensors that are done.
       // The last stage leaves these out: one before it would take what it never saw for dropped.
       ...(way ? [way.stream(() => false)] : []),
-      quantizeStage(() => quantization, { isThere }),
+      quantizeStage(() => quantization, { isThere, onLost: lossesOf(job) }),
       writeOpened(formatOf(derived), target, options),
     ],
     signal,
@@ -179,7 +167,8 @@ async function quantizeStreaming({ opened, target, options, way, quantization, d
 }
 
 /** All in memory: everything is read, then everything is quantized, then the file is written from front to back. */
-async function quantizeInMemory({ opened, target, options, way, quantization, derived }: Job): Promise<void> {
+async function quantizeInMemory(job: Job): Promise<void> {
+  const { opened, target, options, way, quantization, derived } = job
   const { onProgress, signal } = options
   const { tensors } = opened.model
   try {
@@ -189,11 +178,21 @@ async function quantizeInMemory({ opened, target, options, way, quantization, de
     const conversion = way ? [way.stream(() => false)] : []
     const quantized: TensorRecord[] = []
     await run(
-      [Readable.from(taken(source)), ...progress, ...conversion, quantizeStage(() => quantization), collect(quantized)],
+      [
+        Readable.from(taken(source)),
+        ...progress,
+        ...conversion,
+        quantizeStage(() => quantization, { onLost: lossesOf(job) }),
+        collect(quantized),
+      ],
       signal,
     )
     await writeWhole(target, quantized, signal, onProgress && reporter('writing', derived.tensors, onProgress))
   } finally {
     await target.discard()
   }
+}
+
+function lossesOf({ losses }: Job): (to: TensorInfo, lost: LostBlocks) => void {
+  return (to, lost) => losses.push({ to, lost })
 }

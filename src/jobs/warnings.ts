@@ -1,7 +1,11 @@
 /** What of a job is likely to disappoint, as its plan and its report tell it. With `strict` that is an error. */
 import { AprError, printable } from '../model/errors.js'
 import type { TensorInfo } from '../model/tensor.js'
-import type { Decision, Select } from '../quant/policy.js'
+import { DTYPES } from '../model/dtypes.js'
+import type { LostBlocks } from '../quant/run.js'
+import type { Model } from '../model/model.js'
+import type { Select } from '../quant/policy.js'
+import { isQuantized, type Decision, type Quantization } from '../streams/quantize/quantization.js'
 
 /** A rule that has something to say of a model as a whole: which of its patterns match no tensor. */
 export interface WarningSelect extends Select {
@@ -9,12 +13,14 @@ export interface WarningSelect extends Select {
 }
 
 /** In sentences. */
-export function warningsFor(decisions: readonly Decision[], select: Select | undefined): string[] {
+export function warningsFor(quantization: Quantization, model: Model, select: Select | undefined): string[] {
+  const decisions = [...quantization.of(model).decisions.values()]
   const bySelect = select && 'warningsFor' in select ? (select as WarningSelect).warningsFor : () => []
   return [
     ...bySelect(decisions.map(({ from }) => from)),
     ...nothingQuantized(decisions),
     ...brokenEmbeddings(decisions),
+    ...(quantization.warnings?.(model) ?? []),
   ]
 }
 
@@ -28,8 +34,14 @@ export function refuseWarnings(warnings: readonly string[], file: string): void 
   throw new AprError('APR_STRICT', `expected no warnings (\`strict\`), found ${warnings.length}: ${found}`, { file })
 }
 
+/** What a tensor has lost whose values are smaller than its dtype can scale. */
+export function lossOf({ name, dtype, size }: TensorInfo, { blocks, greatest }: LostBlocks): string {
+  const all = size / DTYPES[dtype].blockBytes
+  return `"${name}": ${blocks} of ${all} blocks became zeros, because their values, at most ${greatest.toPrecision(3)}, are smaller than ${dtype} can scale; a dtype of more bits or F16 keeps them`
+}
+
 function nothingQuantized(decisions: readonly Decision[]): string[] {
-  if (decisions.some(({ reason }) => reason === 'selected')) return []
+  if (decisions.some(isQuantized)) return []
   const counts = new Map<string, number>()
   for (const { reason } of decisions) counts.set(reason, (counts.get(reason) ?? 0) + 1)
   const reasons = [...counts].map(([reason, count]) => `${reason} ${count}`).join(', ')

@@ -123,6 +123,23 @@ export const TEXT: OptionKind<string> = {
   },
 }
 
+/** One of a few words in the place of each of some others. */
+export function wordsBy<Word extends string>(...words: readonly Word[]): OptionKind<Readonly<Record<string, Word>>> {
+  return {
+    type: 'object',
+    check(name, value) {
+      const expected = `an object of patterns, each with one of ${words.join(', ')}`
+      if (!isFields(value)) throw bad(name, expected, value)
+      for (const [key, word] of Object.entries(value)) {
+        // JavaScript would move it to the front, and so change which is the first.
+        if (key === '' || /^\d+$/.test(key)) throw bad(name, `${expected}, none of them empty or a number`, key)
+        if (!words.includes(word as Word)) throw bad(`${name} of ${printable(key)}`, `one of ${words.join(', ')}`, word)
+      }
+      return Object.freeze({ ...value }) as Readonly<Record<string, Word>>
+    },
+  }
+}
+
 export const PATH: OptionKind<string> = { type: 'string or URL', check: toPath }
 
 function bad(name: string, expected: string, value: unknown): AprError {

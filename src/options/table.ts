@@ -4,8 +4,20 @@
  * interface; the compiler and the tests say where else it is missing.
  */
 import { selectByDefault } from '../quant/policy.js'
+import { recipeNamed, TARGET_DTYPES } from '../recipes/names.js'
 import { nothing, trueOrFalse } from './answers.js'
-import { BOOLEAN, callback, oneOf, PATH, SIGNAL, TEXT, wholeNumber, type OptionRow } from './check.js'
+import {
+  BOOLEAN,
+  callback,
+  oneOf,
+  PATH,
+  SIGNAL,
+  TEXT,
+  wholeNumber,
+  wordsBy,
+  type OptionKind,
+  type OptionRow,
+} from './check.js'
 
 const MIB = 1024 * 1024
 
@@ -78,6 +90,65 @@ export const TO_GGUF_OPTIONS = {
   },
 } as const satisfies Record<string, OptionRow>
 
+/** What a recipe is asked for with. */
+const RECIPE_CHOICES = {
+  imatrix: {
+    kind: PATH,
+    derived: 'none',
+    meaning: 'an importance matrix, as `llama-imatrix` writes it, in either of its forms',
+  },
+  types: {
+    kind: wordsBy(...TARGET_DTYPES),
+    derived: 'none',
+    meaning:
+      'dtypes by patterns, regular expressions that are searched in the names that tensors have in GGUF; the first that is found counts',
+  },
+  outputType: {
+    kind: oneOf(...TARGET_DTYPES),
+    derived: 'by the recipe',
+    meaning: 'dtype of `output.weight`; of a tied model, which has none, of `token_embd.weight`',
+  },
+  embeddingType: {
+    kind: oneOf(...TARGET_DTYPES),
+    derived: 'by the recipe',
+    meaning: 'dtype of `token_embd.weight`',
+  },
+  pure: {
+    kind: BOOLEAN,
+    default: false,
+    meaning: "give every tensor that may be quantized the recipe's default dtype",
+  },
+  leaveOutput: {
+    kind: BOOLEAN,
+    default: false,
+    meaning: 'leave `output.weight` as it is',
+  },
+  allowRequantize: {
+    kind: BOOLEAN,
+    default: false,
+    meaning: 'quantize tensors again that are quantized already; without it one is an error',
+  },
+  fallback: {
+    kind: BOOLEAN,
+    default: true,
+    meaning:
+      'give a tensor whose rows are not whole blocks a dtype that takes them; without it all such tensors are an error',
+  },
+} as const satisfies Record<string, OptionRow>
+
+export const RECIPE_OPTIONS = {
+  ...RECIPE_CHOICES,
+  config: {
+    kind: PATH,
+    derived: 'what the model has itself',
+    meaning: 'a folder with `config.json`, for an APR model with Hugging Face names that comes without it',
+  },
+  threads: Q4K_OPTIONS.threads,
+  highWaterMark: Q4K_OPTIONS.highWaterMark,
+} as const satisfies Record<string, OptionRow>
+
+const RECIPE: OptionKind<ReturnType<typeof recipeNamed>> = { type: 'string', check: (_, value) => recipeNamed(value) }
+
 export const WRITER_OPTIONS = {
   overwrite: {
     kind: BOOLEAN,
@@ -119,6 +190,13 @@ export const READ_OPTIONS = {
 } as const satisfies Record<string, OptionRow>
 
 export const QUANTIZE_OPTIONS = {
+  recipe: {
+    kind: RECIPE,
+    derived: 'Q4_K for the tensors that `select` takes',
+    meaning:
+      'what `llama-quantize` would be asked for: `Q4_K_M` and so on, see [recipes](recipes.md); `fit`, `select` and `kept` are not for it',
+  },
+  ...RECIPE_CHOICES,
   fit: Q4K_OPTIONS.fit,
   select: Q4K_OPTIONS.select,
   kept: Q4K_OPTIONS.kept,

@@ -71,9 +71,10 @@ export function recipeNamed(text: unknown): RecipeName {
   throw new AprError('APR_BAD_OPTION', isOther ? `${what}, whose block types are not made here` : what)
 }
 
-const TARGETS: readonly string[] = [...new Set(Object.values(RECIPES).map(({ dtype }) => dtype))]
+/** All that values can be made. */
+export const TARGET_DTYPES: readonly TargetDType[] = [...new Set(Object.values(RECIPES).map(({ dtype }) => dtype))]
 
 /** Whether values can be made this dtype. */
 export function isTarget(dtype: DType): dtype is TargetDType {
-  return TARGETS.includes(dtype)
+  return (TARGET_DTYPES as readonly DType[]).includes(dtype)
 }

@@ -141,16 +141,20 @@ interface Bytes {
   readonly end: number
 }
 
-/** The bytes of `from` that these bytes of `to` are made of, from a block's start on. */
-export function sourceRanges(from: TensorInfo, to: TensorInfo, { name, start, end }: Bytes): Bytes[] {
+/** The bytes of `from` that these bytes of what it becomes are made of, from a block's start on. */
+export function sourceRanges(from: TensorInfo, to: CutTarget, { name, start, end }: Bytes): Bytes[] {
   if (to.dtype === from.dtype) return [{ name, start, end }]
   const { blockElements, blockBytes, headBytes } = DTYPES[from.dtype]
   const total = elementCount(from.shape)
+  const { row, unit } = isBlockDType(to.dtype) ? cutOf(from, to) : { row: 1, unit: 1 }
+  const unitBytes = DTYPES[to.dtype].blockBytes
   // The elements up to a byte of the result.
   const elementAt = (units: number): number => Math.min(total, blockElement(to.dtype, from.shape, units))
-  const unitBytes = DTYPES[to.dtype].blockBytes
-  const first = Math.floor(elementAt(Math.floor(start / unitBytes)) / blockElements)
-  const last = Math.ceil(elementAt(Math.ceil(end / unitBytes)) / blockElements)
+  const wholeRows = unit === row && row > 1
+  const startElement = elementAt(Math.floor(start / unitBytes))
+  const endElement = elementAt(Math.ceil(end / unitBytes))
+  const first = Math.floor((wholeRows ? Math.floor(startElement / row) * row : startElement) / blockElements)
+  const last = Math.ceil((wholeRows ? Math.ceil(endElement / row) * row : endElement) / blockElements)
   const bytes = { name, start: headBytes + first * blockBytes, end: Math.min(from.size, headBytes + last * blockBytes) }
   return headBytes > 0 && start < end ? [{ name, start: 0, end: headBytes }, bytes] : [bytes]
 }

@@ -61,6 +61,10 @@ export class Q4KQuantization implements Quantization {
     })
   }
 
+  get version(): string {
+    return this.options.fit
+  }
+
   get threads(): number | undefined {
     return this.options.threads
   }
@@ -80,7 +84,7 @@ export class Q4KQuantization implements Quantization {
   }
 
   #decisionOf(tensor: TensorInfo, model: Model): Decision {
-    const announced = this.of(model).decisions.get(tensor.name)
+    const announced = this.of(model).decisions.get(tensor.name) as Decision | undefined
     if (announced && isSameTensor(announced.from, tensor)) return announced
     return decide(tensor, this.options, formatOf(model))
   }

@@ -1,11 +1,15 @@
 /** What a stage that quantizes makes of a model, before any of its data: also what a plan tells. */
 import type { Fit } from '../../quant/kernel.js'
-import type { Decision } from '../../quant/policy.js'
+import type { Decision as PolicyDecision } from '../../quant/policy.js'
 import { isBlockDType } from '../../quant/run.js'
 import { DTYPES } from '../../model/dtypes.js'
 import type { Model } from '../../model/model.js'
 import { elementCount, type TensorInfo } from '../../model/tensor.js'
+import type { RecipeDecision } from '../../recipes/settings.js'
 import type { StageShape } from '../stage.js'
+
+/** What becomes of a tensor, and why: by a rule that selects, or by a recipe. */
+export type Decision = PolicyDecision | RecipeDecision
 
 /** What the stage does to a model. */
 export interface Quantized {
@@ -41,12 +45,18 @@ export interface Quantization extends StageShape {
   /** Worker threads at the most, and bytes of records under way in them. */
   readonly threads: number | undefined
   readonly highWaterMark: number | undefined
+  /** Names all that decides the bytes beside the model that comes of it; undefined where that cannot be told. */
+  readonly version: string | undefined
   /** What becomes of a model: its tensors, flags and metadata. */
   of(model: Model): Quantized
   /** What becomes of a tensor of this model, which need not be as the model announces it. */
   targetOf(tensor: TensorInfo, model: Model): TensorTarget
   /** How a user leaves a tensor out that holds what its dtype cannot, for errors. */
-  readonly cure: (value: number, to: TensorInfo) => string
+  cure(value: number, to: TensorInfo): string
+  /** What is likely to disappoint, in sentences. */
+  warnings?(model: Model): string[]
+  /** Closes what it reads from. */
+  close?(): Promise<void>
 }
 
 /** Elements that are quantized or converted. */

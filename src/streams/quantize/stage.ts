@@ -103,6 +103,7 @@ class QuantizeStage extends Transform {
     bridge(async () => {
       await this.#work?.executor.close()
       await Promise.allSettled(this.#pending.map(({ record }) => record))
+      await this.#work?.quantization.close?.()
     }, done)
   }
 

@@ -1,0 +1,35 @@
+/** Which quantization a job does: that of a recipe, or Q4_K for what a rule selects. */
+import { AprError } from '../model/errors.js'
+import type { Checked } from '../options/check.js'
+import type { QUANTIZE_OPTIONS } from '../options/table.js'
+import { recipeNamed } from '../recipes/names.js'
+import { Q4KQuantization } from '../streams/quantize/q4k.js'
+import type { Quantization } from '../streams/quantize/quantization.js'
+import { openRecipe } from '../streams/quantize/recipe.js'
+import type { QuantizeOptions } from './job.js'
+
+const OF_Q4K = ['fit', 'select', 'kept'] as const
+const OF_RECIPES = [
+  ...(['imatrix', 'types', 'outputType', 'embeddingType', 'pure', 'leaveOutput', 'allowRequantize'] as const),
+  'fallback',
+] as const
+
+/**
+ * @param options as they were given
+ * @throws AprError `APR_BAD_OPTION` for options of the one kind of quantization where the other is asked for
+ */
+export function checkChoices(options: QuantizeOptions): void {
+  const others = options.recipe === undefined ? OF_RECIPES : OF_Q4K
+  const wrong = others.find((name) => options[name] !== undefined)
+  if (wrong === undefined) return
+  const expected = options.recipe === undefined ? `\`recipe\` with \`${wrong}\`` : `no \`${wrong}\` with \`recipe\``
+  throw new AprError('APR_BAD_OPTION', `expected ${expected}, found ${options.recipe === undefined ? 'none' : 'both'}`)
+}
+
+/** What it reads from is to be closed. */
+export async function quantizationOf(
+  options: Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>,
+): Promise<Quantization> {
+  const { recipe } = options
+  return recipe === undefined ? new Q4KQuantization(options) : await openRecipe(recipeNamed(recipe), options)
+}

@@ -50,8 +50,8 @@ export function createScalarKernel(maxBlocks = 64): Kernel {
 }
 
 /** Fits what a kernel's memory holds, block by block. */
-export function fitScalar(
-  { input, importance, rowMeanSquares, output }: Pick<Kernel, 'input' | 'importance' | 'rowMeanSquares' | 'output'>,
+function fitScalar(
+  { input, importance, rowMeanSquares, output }: Kernel,
   { dtype, fit, isWeighted = false }: Fitting,
   blocks: number,
 ): boolean {

@@ -7,15 +7,16 @@ import { compileModule, instantiate } from '../wasm/module.js'
 import type { BlockDType } from './block.js'
 import { INFINITY_16, MAX_OUTPUT_BYTES, WEIGHT_BYTES, type Fitting, type Kernel } from './kernel.js'
 import { kernelWasm } from './kernel-wasm.js'
-import { fitScalar } from './scalar.js'
 
 /** Fits the first `blocks` blocks of INPUT into OUTPUT; -1, or the index of a value that is not finite. */
 type FitBlocks = (blocks: number, isWeighted: number) => number
 
-/** The exports that fit, by dtype, and those of them that can with importance. Others are fitted by the scalar code. */
-const SEARCH_EXPORTS: Readonly<Partial<Record<BlockDType, string>>> = {
+/** The exports that fit as llama.cpp does. */
+const SEARCH_EXPORTS = {
+  Q2_K: 'q2k',
   Q3_K: 'q3k',
   Q4_K: 'q4k',
+  Q5_K: 'q5k',
   Q6_K: 'q6k',
   Q4_0: 'q4_0',
   Q4_1: 'q4_1',
@@ -24,11 +25,10 @@ const SEARCH_EXPORTS: Readonly<Partial<Record<BlockDType, string>>> = {
   Q8_0: 'q8_0',
   IQ4_NL: 'iq4_nl',
   IQ4_XS: 'iq4_xs',
-}
-const WEIGHTED: readonly BlockDType[] = ['Q3_K', 'Q6_K', 'Q4_0', 'Q5_0', 'Q8_0', 'IQ4_NL', 'IQ4_XS']
+} as const satisfies Record<BlockDType, string>
 
 /** What the module exports: addresses in its memory, and functions on what stands there. */
-interface KernelExports {
+interface KernelExports extends Readonly<Record<(typeof SEARCH_EXPORTS)[BlockDType], FitBlocks>> {
   readonly INPUT: WebAssembly.Global
   readonly OUTPUT: WebAssembly.Global
   readonly RAW: WebAssembly.Global
@@ -68,29 +68,19 @@ export function createSimdKernel(module: WebAssembly.Module = kernelModule()): K
   const elements = maxBlocks * SUPER_BLOCK_ELEMENTS
   const raw = new Uint8Array(memory, RAW.value, elements * 2)
   const inputBytes = new Uint8Array(memory, INPUT.value, elements * 4)
-  const fits = exports as unknown as Readonly<Record<string, FitBlocks>>
-  const kernelOf = ({ dtype, fit, isWeighted = false }: Fitting): FitBlocks | undefined => {
-    if (fit === 'minmax') return exports.minmax
-    return isWeighted && !WEIGHTED.includes(dtype) ? undefined : fits[SEARCH_EXPORTS[dtype] ?? '']
-  }
-  const areas = {
+  return {
     input: new Float32Array(memory, INPUT.value, elements),
     importance: new Float32Array(memory, IMPORTANCE.value, elements),
     rowMeanSquares: new Float32Array(memory, ROW_MEAN_SQUARES.value, elements / 32),
     output: new Uint8Array(memory, OUTPUT.value, maxBlocks * MAX_OUTPUT_BYTES),
-  }
-  return {
-    ...areas,
     widen(dtype, bytes, start, count) {
       raw.set(bytes.subarray(0, count * 2))
       if (dtype === 'F16') exports.widenF16(0, start, count)
       else exports.widenBF16(0, start, count)
     },
-    fit(fitting: Fitting, blocks) {
-      const fitBlocks = kernelOf(fitting)
-      return fitBlocks
-        ? fitBlocks(blocks, Number(fitting.isWeighted ?? false)) === -1
-        : fitScalar(areas, fitting, blocks)
+    fit({ dtype, fit, isWeighted = false }: Fitting, blocks) {
+      const fitBlocks = exports[fit === 'minmax' ? fit : SEARCH_EXPORTS[dtype]]
+      return fitBlocks(blocks, Number(isWeighted)) === -1
     },
     add: (value, count) => exports.add(count, value),
     narrow(dtype, count, target) {

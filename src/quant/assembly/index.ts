@@ -1,10 +1,11 @@
 /**
- * Q4_K quantization of f32 weights, and conversions between float dtypes, in WebAssembly SIMD: the module's exports. The
- * arithmetic of the fits is that of q4k.md, operation
- * by operation; no fused multiply-add, no relaxed SIMD, so every machine writes the same bytes.
+ * Fits of f32 weights to every block type, and conversions between float dtypes, in WebAssembly SIMD: the module's exports.
+ * The arithmetic of the fits is that of the scalar code, operation by operation; no fused multiply-add, no relaxed SIMD, so
+ * every machine writes the same bytes.
  */
 export { INPUT, RAW, OUTPUT, IMPORTANCE, ROW_MEAN_SQUARES, MAX_BLOCKS, MEMORY_BYTES } from "./memory";
-export { q4k } from "./search";
+export { q2k } from "./affine/q2k";
+export { q4k, q5k } from "./affine/six-bits";
 export { q3k } from "./signed/q3k";
 export { q6k } from "./signed/q6k";
 export { minmax } from "./minmax";

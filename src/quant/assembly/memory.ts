@@ -20,22 +20,16 @@ const MAX_OUTPUT_BYTES: usize = 272;
  * fits share them, since only one runs at a time. */
 export const SCRATCH: usize = 1024;
 
-/** "search": four groups of at most 2 KiB, see `group.ts`. */
-export const GROUPS: usize = SCRATCH;
-/** "search": what the 6-bit scales and mins decode to, 8 f32 each. */
-export const DECODED: usize = GROUPS + 8 * 1024;
 /** "minmax": 8 scales and mins and what belongs to them, of 8 super-blocks, see `minmax-values.ts`. */
-export const SCALES: usize = DECODED + 64;
-/** `reduce.ts`: by lanes, the least of four times 32 values and the greatest of each, a vector each. */
-export const PARTS: usize = SCALES + 8 * 128;
+export const SCALES: usize = SCRATCH;
 /** Blocks of 32: what `small/scales.ts` finds of 64 of them. */
 export const SMALL_SCALES: usize = SCRATCH;
+/** `reduce.ts`, behind either: by lanes, the least of four times 32 values and the greatest of each, a vector each. */
+export const PARTS: usize = SCRATCH + 8 * 1024;
 /** Levels of IQ4_NL and IQ4_XS: two tables; 8 scales and what belongs to them; a group of 4 KiB, see `small/`. */
 export const LEVEL_TABLES: usize = SCRATCH;
 export const LEVEL_SCALES: usize = LEVEL_TABLES + 64;
 export const LEVEL_GROUPS: usize = LEVEL_SCALES + 64;
-/** "search": constant vectors, see `rounding.ts`. */
-export const CLAMPS: usize = PARTS + 128;
 
 /** f32 values to fit: MAX_BLOCKS * 1024 bytes. */
 export const INPUT: usize = 64 * 1024;

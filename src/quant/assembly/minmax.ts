@@ -9,8 +9,10 @@ import {
 import { INVERSES, LIMITS, MINS, SCALES_BYTES, writeValues } from "./minmax-values";
 import { f32ToF16, maxLaneOrZero, packHeader } from "./pack";
 import { greatestOfFour, leastOfFour, reduceFour } from "./reduce";
-import { JUST_BELOW_HALF, MAX_VALUE } from "./rounding";
+import { JUST_BELOW_HALF } from "./rounding";
 
+/** The largest value of 4 bits. */
+const MAX_VALUE: f32 = 15;
 /** T: what the reference takes for a scale that would be no greater. */
 const LEAST_SCALE: f32 = 6.1e-5;
 const MAX_SCALE: f32 = 63;

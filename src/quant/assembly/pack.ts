@@ -28,7 +28,7 @@ export function maxLaneOrZero(a: v128, b: v128): f32 {
 
 /** The low bytes of the four lanes, lane 0 in the lowest. */
 @inline
-function lowBytes(lanes: v128): u32 {
+export function lowBytes(lanes: v128): u32 {
   const bytes = i8x16.shuffle(lanes, lanes, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
   return i32x4.extract_lane(bytes, 0);
 }

@@ -1,4 +1,5 @@
-/** Q4_1 and Q5_1 without importance: scale and min. */
+/** Q4_1 and Q5_1: scale and min, from the least and the greatest value. With importance they are searched for. */
+import { q4_1Weighted, q5_1Weighted } from "../affine/blocks32";
 import { INPUT, OUTPUT, SUB_BLOCK_INPUT_BYTES } from "../memory";
 import { bytesOf, lowByte, storeFiveBits, storeNibbles } from "./codes";
 import { BATCH, findScales, HALVES, INVERSES, MIN_HALVES, MINS, RANGE_BY_15, RANGE_BY_31 } from "./scales";
@@ -6,7 +7,8 @@ import { BATCH, findScales, HALVES, INVERSES, MIN_HALVES, MINS, RANGE_BY_15, RAN
 const Q4_1_BYTES: usize = 20;
 const Q5_1_BYTES: usize = 24;
 
-export function q4_1(blocks: i32, _isWeighted: bool): i32 {
+export function q4_1(blocks: i32, isWeighted: bool): i32 {
+  if (isWeighted) return q4_1Weighted(blocks);
   for (let first = 0; first < blocks; first += BATCH) {
     const count = min(BATCH, blocks - first);
     const bad = findScales(first, count, RANGE_BY_15);
@@ -25,7 +27,8 @@ export function q4_1(blocks: i32, _isWeighted: bool): i32 {
   return -1;
 }
 
-export function q5_1(blocks: i32, _isWeighted: bool): i32 {
+export function q5_1(blocks: i32, isWeighted: bool): i32 {
+  if (isWeighted) return q5_1Weighted(blocks);
   for (let first = 0; first < blocks; first += BATCH) {
     const count = min(BATCH, blocks - first);
     const bad = findScales(first, count, RANGE_BY_31);

@@ -1,4 +1,5 @@
 /** IQ4_NL and IQ4_XS: 4-bit codes of uneven levels, in blocks of 32 with a scale, and in super-blocks with 8 scales. */
+import { sumOfSquares } from "../affine/squares";
 import { anyLaneNotFinite, firstNotFinite } from "../finite";
 import {
   BLOCK_ELEMENTS, BLOCK_INPUT_BYTES, IMPORTANCE, INPUT, LEVEL_SCALES, OUTPUT, SUB_BLOCK_ELEMENTS, SUB_BLOCK_INPUT_BYTES,
@@ -6,7 +7,7 @@ import {
 import { f32ToF16 } from "../pack";
 import { roundBits } from "../rounding";
 import { bytesOf, storeNibbles } from "./codes";
-import { loadValues, searchScales, sumSquares, weigh, weighPlainly } from "./level-search";
+import { loadValues, searchScales, squaresOfEach, weigh, weighPlainly } from "./level-search";
 import { ABOVE, LEVELS, nearestCodeOfAny, storeLevels } from "./levels";
 
 const NL_BYTES: usize = 18;
@@ -26,7 +27,7 @@ export function iq4_nl(blocks: i32, isWeighted: bool): i32 {
       const bad = firstNotFinite(input, min(4, blocks - block) * SUB_BLOCK_ELEMENTS);
       if (bad >= 0) return block * SUB_BLOCK_ELEMENTS + bad;
     }
-    if (isWeighted) weigh(IMPORTANCE + offset, f32x4.mul(sumSquares(), f32x4.splat(2.0 / 32)));
+    if (isWeighted) weigh(IMPORTANCE + offset, f32x4.mul(squaresOfEach(), f32x4.splat(2.0 / 32)));
     else weighPlainly();
     const scales = searchScales();
     v128.store(LEVEL_SCALES, scales);
@@ -44,10 +45,15 @@ export function iq4_nl(blocks: i32, isWeighted: bool): i32 {
 
 export function iq4_xs(blocks: i32, isWeighted: bool): i32 {
   storeLevels();
+  let squares = f32x4.splat(0);
   for (let block = 0; block < blocks; block++) {
     const offset = <usize>block * BLOCK_INPUT_BYTES;
     const input = INPUT + offset;
-    const meanSquare = f32x4.splat(isWeighted ? sumSquaresOf(input) * (2.0 / 256) : 0);
+    // Of two super-blocks at once; behind the last one may stand anything.
+    const isOdd = (block & 1) == 1;
+    if (isWeighted && !isOdd) squares = sumOfSquares(input, input + BLOCK_INPUT_BYTES);
+    const ownSquares = isOdd ? f32x4.extract_lane(squares, 1) : f32x4.extract_lane(squares, 0);
+    const meanSquare = f32x4.splat(ownSquares * (2.0 / 256));
     let sum = f32x4.splat(0);
     for (let half: usize = 0; half < 2; half++) {
       sum = f32x4.add(sum, loadValues(input + half * FOUR_BYTES));
@@ -67,16 +73,6 @@ export function iq4_xs(blocks: i32, isWeighted: bool): i32 {
     }
   }
   return -1;
-}
-
-/** sum(x * x) of a super-block. */
-function sumSquaresOf(input: usize): f32 {
-  let sum: f32 = 0;
-  for (const end = input + BLOCK_INPUT_BYTES; input < end; input += 4) {
-    const x = load<f32>(input);
-    sum += x * x;
-  }
-  return sum;
 }
 
 /** d and the 6-bit scales of a super-block; leaves at INVERSES what codes are chosen with: d as it was before f16. */

@@ -48,7 +48,7 @@ export function loadValues(input: usize): v128 {
 
 /** sum(x * x) of each. */
 @inline
-export function sumSquares(): v128 {
+export function squaresOfEach(): v128 {
   let sum = f32x4.splat(0);
   const end = LEVEL_GROUPS + ELEMENTS_BYTES;
   for (let element: usize = LEVEL_GROUPS; element < end; element += ELEMENT_BYTES) {

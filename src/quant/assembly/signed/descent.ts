@@ -1,6 +1,6 @@
 /**
- * The fit that moves one value's code after the other, on the four lanes of a group. Each step hangs on the one before;
- * the steps of another group, and of steps that change nothing, fill the time.
+ * The fit that moves one value's code after the other, on the four lanes of a group. A step that changes something is a
+ * long chain of operations that the next one waits for.
  */
 import {
   CANDIDATES, CODE, ELEMENT_BYTES, ELEMENTS, EMPTY, SCALE, SUM_QQ, SUM_XQ, TOP, WEIGHT, WEIGHTED, X,
@@ -56,7 +56,7 @@ function guess(group: usize, elements: usize, zero: i32): v128 {
 function improve(group: usize, elements: usize, zero: i32): bool {
   let sumXQ = v128.load(group, XQ);
   let sumQQ = v128.load(group, QQ);
-  let hasChanged = false;
+  let changed = i32x4.splat(0);
   const end = group + ELEMENTS + elements * ELEMENT_BYTES;
   for (let element = group + ELEMENTS; element < end; element += ELEMENT_BYTES) {
     const x = v128.load(element, X);
@@ -68,19 +68,19 @@ function improve(group: usize, elements: usize, zero: i32): bool {
     const code = codeOfAny(f32x4.div(f32x4.mul(x, otherQQ), otherXQ), zero);
     const better = f32x4.sub(f32x4.convert_i32x4_s(code), f32x4.splat(<f32>zero));
     const differs = v128.and(f32x4.gt(otherXQ, f32x4.splat(0)), f32x4.ne(better, q));
+    // Most steps of later passes end here, and the next one need not wait for what they found.
     if (!v128.any_true(differs)) continue;
     const newXQ = f32x4.add(otherXQ, f32x4.mul(wx, better));
     const newQQ = f32x4.add(otherQQ, f32x4.mul(f32x4.mul(w, better), better));
     const gain = f32x4.mul(f32x4.mul(newXQ, newXQ), sumQQ);
     const cost = f32x4.mul(f32x4.mul(sumXQ, sumXQ), newQQ);
     const isBetter = v128.and(f32x4.gt(gain, cost), v128.and(f32x4.gt(newQQ, f32x4.splat(0)), differs));
-    if (!v128.any_true(isBetter)) continue;
     sumXQ = v128.bitselect(newXQ, sumXQ, isBetter);
     sumQQ = v128.bitselect(newQQ, sumQQ, isBetter);
     v128.store(element, v128.bitselect(better, q, isBetter), CODE);
-    hasChanged = true;
+    changed = v128.or(changed, isBetter);
   }
   v128.store(group, sumXQ, XQ);
   v128.store(group, sumQQ, QQ);
-  return hasChanged;
+  return v128.any_true(changed);
 }

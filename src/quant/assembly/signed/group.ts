@@ -23,10 +23,10 @@ export const TRY_INVERSE: usize = 0;
 export const SUM_XQ: usize = 16;
 export const SUM_QQ: usize = 32;
 export const CANDIDATE_BYTES: usize = 48;
-const MOST_CANDIDATES: usize = 19;
+export const CANDIDATE_COUNT: i32 = 19;
 
-/** The elements. An element: its value, its weight, their product, its code counted from 0. */
-export const ELEMENTS: usize = CANDIDATES + 1024;
+/** The elements, behind them. An element: its value, its weight, their product, its code counted from 0. */
+export const ELEMENTS: usize = CANDIDATES + 960;
 export const X: usize = 0;
 export const WEIGHT: usize = 16;
 export const WEIGHTED: usize = 32;

@@ -8,7 +8,8 @@ import { descend } from "./descent";
 import { CODES, SCALES, SUM_W, WEIGHT, groupAddress, loadValues, transpose } from "./group";
 import { SCALE_CODES, SCALE_WEIGHTS, searchScaleOfScales, storeScaleNumerators } from "./scales";
 import { ImportanceAndSize, storeConstants, sumCandidates, takeBest } from "./search";
-import { chooseCodes, gatherScales, keepDescended, keepSearched, someStepIsZero, storeSteps, sumSquaresOfFour } from "./values";
+import { sumSquaresOfFour } from "./squares";
+import { chooseCodes, gatherScales, keepDescended, keepSearched, someStepIsZero, storeSteps } from "./values";
 
 const BLOCK_BYTES: usize = 110;
 const LOW_OFFSET: usize = 32;

@@ -2,12 +2,12 @@
  * The search on the 16 scales of a super-block, with importance. It is one fit, so the lanes are its candidates. Scales may
  * be of any size, and NaN, which has the code 0.
  */
-import { LEAST_MAGNITUDE, REST, SCALES } from "./group";
 import { storeBytes } from "../pack";
+import { CANDIDATE_COUNT, LEAST_MAGNITUDE, REST, SCALES } from "./group";
+import { negatedNumerator } from "./search";
 import { codeOfAny } from "./values";
 
 const ZERO: i32 = 32;
-const CANDIDATES: i32 = 19;
 /** Of a row of one f32 a candidate; the last of 20 is none. */
 const ROW_BYTES: usize = 80;
 
@@ -22,9 +22,8 @@ export const SCALE_CODES: usize = SCALE_WEIGHTS + 64;
 
 /** Writes the negated numerators, that of the first guess before the others. */
 export function storeScaleNumerators(): void {
-  for (let k = 0; k < CANDIDATES; k++) {
-    const place = k == 0 ? 0 : k < 10 ? k - 10 : k - 9;
-    store<f32>(NUMERATORS + (<usize>k << 2), -(<f32>ZERO + <f32>0.1 * <f32>place));
+  for (let k = 0; k < CANDIDATE_COUNT; k++) {
+    store<f32>(NUMERATORS + (<usize>k << 2), negatedNumerator(k, <f32>ZERO));
   }
 }
 
@@ -44,7 +43,7 @@ export function searchScaleOfScales(top: f32): f32 {
   let scale: f32 = sumQQ == 0 ? 0 : sumXQ / sumQQ;
   let best = scale * sumXQ;
   let inverse = load<f32>(INVERSES);
-  for (let at: usize = 4; at < <usize>CANDIDATES << 2; at += 4) {
+  for (let at: usize = 4; at < <usize>CANDIDATE_COUNT << 2; at += 4) {
     sumXQ = load<f32>(SUMS_XQ + at);
     sumQQ = load<f32>(SUMS_QQ + at);
     if (sumQQ > 0 && sumXQ * sumXQ > best * sumQQ) {

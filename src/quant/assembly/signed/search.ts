@@ -4,8 +4,8 @@
  * is taken, in their order, is decided when all their sums are there.
  */
 import {
-  CANDIDATES, CANDIDATE_BYTES, CONSTANTS, ELEMENT_BYTES, ELEMENTS, EMPTY, INVERSE, OPPOSITE, SCALE, SUM_QQ, SUM_W, SUM_XQ,
-  TOP, TRY_INVERSE, WEIGHT, WEIGHTED, X,
+  CANDIDATE_BYTES, CANDIDATE_COUNT, CANDIDATES, CONSTANTS, ELEMENT_BYTES, ELEMENTS, EMPTY, INVERSE, OPPOSITE, SCALE, SUM_QQ,
+  SUM_W, SUM_XQ, TOP, TRY_INVERSE, WEIGHT, WEIGHTED, X,
 } from "./group";
 
 // How codes are clamped: types, so that every way is compiled for itself.
@@ -18,9 +18,6 @@ export type Squares = i8;
 export type Importance = i16;
 export type ImportanceAndSize = i32;
 
-/** The first guess and the candidates beside it, from -0.9 to 0.9 codes. */
-const PLACES: i32 = 19;
-
 // CONSTANTS, one vector each: the least and the greatest code, and the negated numerators of the candidates.
 const LOW: usize = 0;
 const HIGH: usize = 16;
@@ -30,10 +27,16 @@ const NUMERATORS: usize = 32;
 export function storeConstants(zero: f32): void {
   v128.store(CONSTANTS, f32x4.splat(-zero), LOW);
   v128.store(CONSTANTS, f32x4.splat(zero - 1), HIGH);
-  for (let k = 0; k < PLACES; k++) {
-    const place = k == 0 ? 0 : k < 10 ? k - 10 : k - 9;
-    v128.store(CONSTANTS + (<usize>k << 4), f32x4.splat(-(zero + <f32>0.1 * <f32>place)), NUMERATORS);
+  for (let k = 0; k < CANDIDATE_COUNT; k++) {
+    v128.store(CONSTANTS + (<usize>k << 4), f32x4.splat(negatedNumerator(k, zero)), NUMERATORS);
   }
+}
+
+/** Of the first guess, then of those beside it: from -0.9 to 0.9 codes. */
+@inline
+export function negatedNumerator(k: i32, zero: f32): f32 {
+  const place = k == 0 ? 0 : k < 10 ? k - 10 : k - 9;
+  return -(zero + <f32>0.1 * <f32>place);
 }
 
 /**
@@ -45,13 +48,13 @@ export function storeConstants(zero: f32): void {
 export function sumCandidates<By>(group: usize, elements: usize, zero: f32, meanSquare: v128): v128 {
   const top = v128.load(group, TOP);
   const first = group + CANDIDATES;
-  for (let k: usize = 0; k < <usize>PLACES; k++) {
+  for (let k: usize = 0; k < <usize>CANDIDATE_COUNT; k++) {
     const inverse = f32x4.div(v128.load(CONSTANTS + (k << 4), NUMERATORS), top);
     v128.store(first + k * CANDIDATE_BYTES, inverse, TRY_INVERSE);
   }
   sumFirst<By>(group, elements, meanSquare);
-  // Candidates up to -0.6 codes need no clamp. Those up to 0.3 need no floor, and in most groups no cap: the one that
-  // reaches farthest tells.
+  // The candidates from -0.9 to -0.7 need no clamp. Those up to 0.3 need no floor, as -zero - 0.3 rounds to -zero, and
+  // in most groups no cap: the one that reaches farthest tells, as all operations before the rounding are monotone.
   const farthest = v128.load(first + 18 * CANDIDATE_BYTES, TRY_INVERSE);
   const isUncapped = i32x4.all_true(
     f32x4.lt(f32x4.mul(farthest, v128.load(group, OPPOSITE)), f32x4.splat(zero - 0.5)),
@@ -162,7 +165,7 @@ export function takeBest(left: usize, right: usize): void {
   let bestR = f32x4.mul(scaleR, xqR);
   let inverseL = v128.load(candidateL, TRY_INVERSE);
   let inverseR = v128.load(candidateR, TRY_INVERSE);
-  for (let k = 1; k < PLACES; k++) {
+  for (let k = 1; k < CANDIDATE_COUNT; k++) {
     candidateL += CANDIDATE_BYTES;
     candidateR += CANDIDATE_BYTES;
     const xqL = v128.load(candidateL, SUM_XQ);

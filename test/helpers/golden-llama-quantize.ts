@@ -60,9 +60,10 @@ function argsOf(command: string): string[] {
   return command.split(' ').slice(1)
 }
 
-/** Makes what the command lines of a model speak of, in a folder, and works there from then on. */
-export async function enterGoldenFolder(folder: string, model: string): Promise<void> {
-  mkdirSync(folder, { recursive: true })
+/** Makes what the command lines of a model speak of, in a folder, and works there meanwhile. */
+export async function inGoldenFolder(parent: string, model: string, work: () => Promise<void>): Promise<void> {
+  const folder = join(parent, 'work')
+  mkdirSync(folder)
   const { pre } = readJson(join(ROOT, 'expected', `${model}.json`)) as Expected
   await convert(join(ROOT, 'models', model), join(folder, 'model.gguf'), { pre })
   const opened = await openInput(join(folder, 'model.gguf'), FORMATS.gguf)
@@ -71,8 +72,15 @@ export async function enterGoldenFolder(folder: string, model: string): Promise<
   for (const [name, bytes] of parts) writeFileSync(join(folder, name), bytes)
   const matrices = join(ROOT, 'imatrix', model)
   for (const name of readdirSync(matrices)) writeFileSync(join(folder, name), readFileSync(join(matrices, name)))
+  // The paths in the command lines are written into the files.
+  const before = process.cwd()
   process.chdir(folder)
-  await runLlamaQuantize(['model.gguf', 'Q8_0.gguf', 'Q8_0'])
+  try {
+    await runLlamaQuantize(['model.gguf', 'Q8_0.gguf', 'Q8_0'])
+    await work()
+  } finally {
+    process.chdir(before)
+  }
 }
 
 /**

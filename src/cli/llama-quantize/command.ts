@@ -49,6 +49,7 @@ export async function runLlamaQuantize(
     await runJob({ spaceCheck: true }, async (job) => {
       await llamaQuantize(input, dryRun ? undefined : output, {
         ...{ recipe, importance: matrix, overrides, pruneLayers, keepSplit, threads, ...job },
+        onWarning: (text) => tell(`warning: ${printable(text, 1000)}`),
         onPlan: (tensors) => planLines(tensors).forEach(tell),
       })
       return () => undefined
@@ -99,7 +100,7 @@ function recipeOf(
     embeddingType: embeddingType && target(embeddingType),
     // A dry run asks for neither.
     allowRequantize: given.allowRequantize || dryRun,
-    hasImportance: importance ? (tensor) => importance.has(tensor) : isLacking ? () => true : undefined,
+    ...(isLacking && { hasImportance: () => true }),
   }
 }
 

@@ -4,22 +4,26 @@ import { fixPath } from '../../files/path.js'
 import type { OpenedModel } from '../../formats/format.js'
 import { FORMATS, type GgufModel } from '../../formats/formats.js'
 import { AprError } from '../../model/errors.js'
+import type { Model } from '../../model/model.js'
 import type { TensorInfo } from '../../model/tensor.js'
-import type { Importance } from '../../recipes/importance/importance.js'
-import { decideRecipe } from '../../recipes/decide.js'
+import type { LostBlocks } from '../../quant/run.js'
+import { renamed, type Importance } from '../../recipes/importance/importance.js'
 import { importanceKvs, type ImportanceOrigin } from '../../recipes/kvs.js'
 import type { RecipeSettings } from '../../recipes/settings.js'
 import type { TensorTransform } from '../../streams/face.js'
 import { openModel } from '../../streams/open-input.js'
 import { readOpened } from '../../streams/reader.js'
-import { toTransform } from '../../streams/stage.js'
+import { RecipeQuantization } from '../../streams/quantize/recipe.js'
+import { quantizeStage } from '../../streams/quantize/stage.js'
+import { tapRecords, toTransform } from '../../streams/stage.js'
 import { writeOpened } from '../../streams/writer.js'
 import type { Progress } from '../job.js'
 import { openOutput } from '../open-output.js'
 import { progressStage } from '../progress.js'
 import { abortableSources } from '../reading/abort.js'
 import { run } from '../run.js'
-import { copyStage, ggufOf, keptTensors, overridesStage, sourceStage, type ModelEdits } from './stages.js'
+import { lossOf } from '../warnings.js'
+import { checkFinite, copyStage, ggufOf, keptTensors, overridesStage, sourceStage, type ModelEdits } from './stages.js'
 
 export interface LlamaQuantizeOptions extends ModelEdits {
   /** Undefined: tensors stay as they are. */
@@ -31,6 +35,8 @@ export interface LlamaQuantizeOptions extends ModelEdits {
   readonly threads: number | undefined
   /** Called once all is checked that can be without reading a tensor. */
   readonly onPlan?: ((tensors: readonly ChangedTensor[]) => void) | undefined
+  /** Called with what is likely to disappoint, in a sentence. */
+  readonly onWarning?: ((text: string) => void) | undefined
   readonly onProgress?: ((progress: Progress) => void) | undefined
   readonly signal?: AbortSignal | undefined
 }
@@ -70,25 +76,61 @@ interface PlannedRun {
   readonly model: GgufModel
   readonly tensors: readonly ChangedTensor[]
   /** Between reader and writer. */
-  readonly stages: readonly TensorTransform[]
+  readonly stages: () => readonly TensorTransform[]
 }
 
 function planRun({ model }: OpenedModel, options: LlamaQuantizeOptions): PlannedRun {
-  const { importance, recipe, keepSplit } = options
+  const { importance, recipe } = options
   const source = sourceStage(options)
-  const made = copyStage(keepSplit)
   const overrides = overridesStage(options, importance ? importanceKvs(importance) : [])
   const started = ggufOf(source.derive(model))
-  const result = ggufOf(overrides.derive(made.derive(started)))
+  const { result, tensors, stages } = recipe
+    ? planRecipe(started, recipeOf(recipe, model, options), options)
+    : planCopy(started, options)
   return {
-    model: result,
-    tensors: recipe ? decideRecipe(started, recipe) : copied(result),
-    stages: [source, made, overrides].map(toTransform),
+    model: ggufOf(overrides.derive(result)),
+    tensors,
+    stages: () => [toTransform(source), ...stages(), toTransform(overrides)],
   }
 }
 
-function copied({ tensors }: GgufModel): ChangedTensor[] {
-  return tensors.map((tensor) => ({ from: tensor, to: tensor, reason: 'copied' }))
+interface PlannedPart extends Pick<PlannedRun, 'tensors' | 'stages'> {
+  readonly result: Model
+}
+
+function planCopy(model: GgufModel, { keepSplit }: LlamaQuantizeOptions): PlannedPart {
+  const copy = copyStage(keepSplit)
+  const result = copy.derive(model)
+  const tensors = result.tensors.map((tensor) => ({ from: tensor, to: tensor, reason: 'copied' }))
+  return { result, tensors, stages: () => [tapRecords(checkFinite), toTransform(copy)] }
+}
+
+function planRecipe(
+  model: GgufModel,
+  quantization: RecipeQuantization,
+  { onWarning = () => undefined }: LlamaQuantizeOptions,
+): PlannedPart {
+  const result = quantization.derive(model)
+  quantization.warnings(model).forEach(onWarning)
+  const onLost = (to: TensorInfo, lost: LostBlocks): void => onWarning(lossOf(to, lost))
+  return {
+    result,
+    tensors: [...quantization.of(model).decisions.values()],
+    stages: () => [quantizeStage(() => quantization, { onLost })],
+  }
+}
+
+/** The recipe, with an importance matrix that knows tensors by the names that they have had. */
+function recipeOf(recipe: RecipeSettings, model: Model, options: LlamaQuantizeOptions): RecipeQuantization {
+  const { importance, pruneLayers, threads } = options
+  if (!importance) return new RecipeQuantization({ settings: recipe, threads })
+  const names = new Map(Array.from(keptTensors(model, pruneLayers), ([source, { name }]) => [name, source]))
+  const matrix = renamed(importance.matrix, names)
+  return new RecipeQuantization({
+    settings: { ...recipe, hasImportance: (name) => matrix.has(name) },
+    importance: { matrix, file: importance.file, version: undefined },
+    threads,
+  })
 }
 
 async function write(
@@ -105,7 +147,7 @@ async function write(
   })
   try {
     const progress = progressStage('quantizing', opened.model.tensors, onProgress)
-    await run([readOpened(opened), ...progress, ...stages, writeOpened(FORMATS.gguf, target)], signal)
+    await run([readOpened(opened), ...progress, ...stages(), writeOpened(FORMATS.gguf, target)], signal)
   } catch (error) {
     // What came too late to keep the output from its place is no failure.
     if (!target.isInPlace) throw error

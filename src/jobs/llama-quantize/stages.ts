@@ -2,7 +2,10 @@
 import { findKv, kv, kvValue, type GgufModel, type Kv } from '../../formats/formats.js'
 import { AprError, printable } from '../../model/errors.js'
 import type { Model } from '../../model/model.js'
+import { DTYPES } from '../../model/dtypes.js'
+import type { TensorRecord } from '../../model/record.js'
 import type { TensorInfo } from '../../model/tensor.js'
+import { firstNotFinite } from '../../quant/finite.js'
 import { release } from '../../records/buffers.js'
 import { withKvs } from '../../recipes/kvs.js'
 import { copyModel } from '../../recipes/llama/copy-model.js'
@@ -71,6 +74,17 @@ export function overridesStage({ overrides, pruneLayers: layers }: ModelEdits, i
 /** @param keepOrder whether the tensors stay in the order of the model */
 export function copyStage(keepOrder: boolean): RecordStage {
   return modelStage((model) => copyModel(model, keepOrder))
+}
+
+/**
+ * Looks at what is copied: llama-quantize passes on no NaN and no infinity either.
+ * @throws AprError `APR_BAD_VALUE`
+ */
+export function checkFinite({ name, dtype, offset, data }: TensorRecord): void {
+  const index = firstNotFinite(dtype, data)
+  if (index === undefined) return
+  const element = offset / DTYPES[dtype].blockBytes + index
+  throw new AprError('APR_BAD_VALUE', 'expected finite numbers, found one that is not', { tensor: name, element })
 }
 
 /** A stage that leaves data as they are. */

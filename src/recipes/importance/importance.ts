@@ -28,6 +28,7 @@ export interface Importance {
   read(tensorName: string, start?: number, size?: number): Promise<Float32Array>
   /** Reads all values once and checks them, with no more than a part of them in memory. */
   check(): Promise<void>
+  /** A second call does nothing. */
   close(): Promise<void>
 }
 
@@ -68,6 +69,7 @@ class OpenedImportance implements Importance {
   readonly chunks: number | undefined
   readonly #source: ByteSource
   readonly #entries: ReadonlyMap<string, Entry>
+  #isClosed = false
 
   constructor(source: ByteSource, { entries, dataset, chunks }: ImportanceIndex) {
     this.#source = source
@@ -127,7 +129,26 @@ class OpenedImportance implements Importance {
   }
 
   async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
     await this.#source.close()
+  }
+}
+
+/**
+ * A matrix that knows tensors by other names.
+ * @param names the names that it knows them by, by the others
+ */
+export function renamed(importance: Importance, names: ReadonlyMap<string, string>): Importance {
+  const { dataset, entries, chunks } = importance
+  const nameOf = (name: string): string => names.get(name) ?? name
+  return {
+    ...{ dataset, entries, chunks },
+    has: (name) => importance.has(nameOf(name)),
+    sizeOf: (name) => importance.sizeOf(nameOf(name)),
+    read: (name, start, size) => importance.read(nameOf(name), start, size),
+    check: () => importance.check(),
+    close: () => importance.close(),
   }
 }
 

@@ -4,6 +4,7 @@ import type { ConvertFlags } from './cli/convert-command.js'
 import { EXIT_CODES } from './cli/job-command.js'
 import { quantizeCommand, type QuantizeFlags } from './cli/quantize-command.js'
 import type { ReadFlags } from './cli/read-commands.js'
+import { TARGET_DTYPES, type TargetDType } from './recipes/names.js'
 import { VERSION } from './version.js'
 import { reportFailure, UsageError } from './cli/output.js'
 
@@ -37,14 +38,38 @@ function buildProgram(): Command {
 
   const quantize = program
     .command('quantize')
-    .description('Quantize a model to Q4_K. The output appears whole or not at all.')
+    .description('Quantize a model: to Q4_K, or as a recipe of llama.cpp. The output appears whole or not at all.')
     .argument(
       '<file>',
       'the model to quantize: a file, the first file of a split model, or a folder of safetensors',
       path,
     )
-    .option('-o, --output <file>', 'where the result goes (default: FILE with .q4k.apr or .q4k.gguf)', path)
-    .addOption(new Option('-s, --scheme <scheme>', 'block format').choices(['q4k']).default('q4k'))
+    .option(
+      '-o, --output <file>',
+      'where the result goes (default: FILE with .q4k.apr, .q4k.gguf, or of a recipe .Q4_K_M.gguf)',
+      path,
+    )
+    .addOption(
+      new Option(
+        '-s, --scheme <scheme>',
+        'q4k, or a recipe: what llama-quantize makes of Q4_K_M, Q6_K, ..., byte for byte',
+      ).default('q4k'),
+    )
+    .option('--imatrix <file>', 'with a recipe: importance matrix of llama-imatrix, in either of its forms', path)
+    .addOption(
+      new Option(
+        '--type <pattern=type>',
+        'with a recipe: dtype of tensors in whose names this regular expression is found; may be given again, the first counts',
+      ).argParser(gatherType),
+    )
+    .addOption(
+      dtypeOption('--output-type <type>', 'with a recipe: dtype of output.weight, or of a tied token_embd.weight'),
+    )
+    .addOption(dtypeOption('--embedding-type <type>', 'with a recipe: dtype of token_embd.weight'))
+    .option('--pure', 'with a recipe: its default dtype for every tensor that may be quantized')
+    .option('--leave-output', 'with a recipe: output.weight stays as it is')
+    .option('--allow-requantize', 'with a recipe: quantize again what is quantized already')
+    .option('--no-fallback', 'with a recipe: a tensor whose rows are not whole blocks is an error')
     .addOption(
       new Option(
         '--fit <fit>',
@@ -185,6 +210,7 @@ Examples:
   $ apr-stream quantize model.apr --plan                 exact output size, ratio, memory, room on the disk
   $ apr-stream quantize model.apr --skip 'lm_head.*'     keeps the output projection as it is
   $ apr-stream quantize Qwen3-0.6B/ -o qwen3.gguf        converts on the way
+  $ apr-stream quantize Qwen3-0.6B/ -s Q4_K_M            writes Qwen3-0.6B.Q4_K_M.gguf, as llama.cpp's tools would
   $ apr-stream quantize model.apr --json -f -o out.apr   for scripts: a report as JSON
 
 Exit status: 0 done, 1 failed, 2 wrong usage, ${exitStatusOfSignals()}. A job that failed leaves nothing
@@ -199,6 +225,23 @@ function exitStatusOfSignals(): string {
 function gather(value: string, previous: string[] = []): string[] {
   if (value === '') throw new InvalidArgumentError('expected a pattern, found an empty one')
   return [...previous, value]
+}
+
+/** `ffn_down=Q6_K`: a pattern may have an equals sign, a dtype has none. */
+function gatherType(value: string, previous: [string, TargetDType][] = []): [string, TargetDType][] {
+  const [, pattern = '', name = ''] = /^(.+)=([^=]+)$/.exec(value) ?? []
+  if (pattern === '') throw new InvalidArgumentError('expected PATTERN=TYPE')
+  return [...previous, [pattern, dtype(name)]]
+}
+
+function dtypeOption(flags: string, description: string): Option {
+  return new Option(flags, description).argParser(dtype)
+}
+
+function dtype(value: string): TargetDType {
+  const found = TARGET_DTYPES.find((name) => name === value.toUpperCase())
+  if (!found) throw new InvalidArgumentError(`expected one of ${TARGET_DTYPES.join(', ')}`)
+  return found
 }
 
 function path(value: string): string {

@@ -20,6 +20,10 @@ export { aprReader, ggufReader, modelReader, safetensorsReader, type ReaderOptio
 export { toGguf, type ToGgufOptions } from './streams/convert/to-gguf.js'
 export { q4k } from './streams/quantize/q4k.js'
 export type { Q4KOptions } from './streams/quantize/q4k.js'
+export { recipe, type RecipeChoices, type RecipeOptions } from './streams/quantize/recipe.js'
+export type { Decision } from './streams/quantize/quantization.js'
+export type { RecipeDecision, RecipeReason } from './recipes/settings.js'
+export type { RecipeText, TargetDType } from './recipes/names.js'
 export {
   aprWriter,
   ggufWriter,

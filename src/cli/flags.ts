@@ -15,6 +15,9 @@ export function inFlags(error: unknown, { compat }: { compat?: 'apr' }): unknown
     config: '--config',
     outtype: '--outtype',
     splitMaxBytes: '--split-max-size',
+    allowRequantize: '--allow-requantize',
+    types: '--type',
+    recipe: '--scheme',
   }
   const what = error.what.replace(/`([^`]*)`/g, (quoted, option: string) => words[option] ?? quoted)
   // The same object: it knows where it was thrown.

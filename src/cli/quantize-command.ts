@@ -11,9 +11,10 @@ import { SCHEMA_VERSION } from './json.js'
 import { selectByPatterns } from './patterns.js'
 import { outputOptions, runJob, type OutputFlags } from './job-command.js'
 import { bytes, columns, count, plural, print, printJson, sizeChange, UsageError, warn } from './output.js'
-import type { FormatName } from '../jobs/conversion/ways.js'
+import { recipeNamed, type RecipeName, type TargetDType } from '../recipes/names.js'
 
-export interface QuantizeFlags extends OutputFlags {
+export interface QuantizeFlags extends OutputFlags, RecipeFlags {
+  scheme: string
   fit?: Fit
   kept?: Kept
   compat?: 'apr'
@@ -22,6 +23,18 @@ export interface QuantizeFlags extends OutputFlags {
   skip?: string[]
   strict?: boolean
   threads?: number
+}
+
+/** Flags that only a recipe takes. */
+interface RecipeFlags {
+  imatrix?: string
+  type?: [pattern: string, dtype: TargetDType][]
+  outputType?: TargetDType
+  embeddingType?: TargetDType
+  pure?: boolean
+  leaveOutput?: boolean
+  allowRequantize?: boolean
+  fallback: boolean
 }
 
 const SHOWN_TENSORS = 20
@@ -36,16 +49,16 @@ const REASONS: Record<Decision['reason'], string> = {
   name: 'kept: is a bias, norm, scale or embedding by its name',
   width: 'kept: has rows that are no multiple of 256 elements, which GGUF cannot hold as Q4_K',
   user: 'kept: not selected',
-  rule: 'by the recipe',
-  pattern: 'by a pattern',
-  option: 'by an option',
-  fallback: 'by the recipe, in blocks that fit its rows',
+  rule: 'of the dtype that the recipe gives',
+  pattern: 'of the dtype of a pattern',
+  option: 'of the dtype of an option',
+  fallback: 'of a dtype whose blocks fit its rows',
   excluded: 'kept: no recipe touches it',
 }
 
 /** @throws UsageError for flags that do not go together */
 export async function quantizeCommand(file: string, flags: QuantizeFlags): Promise<void> {
-  const output = flags.output ?? defaultOutput(file, flags.to)
+  const output = flags.output ?? defaultOutput(file, flags)
   const options = await toOptions(flags)
   if (flags.plan) {
     // A plan makes little that lasts: a young generation that stays small keeps all of it below 100 MB.
@@ -71,9 +84,37 @@ export async function quantizeCommand(file: string, flags: QuantizeFlags): Promi
 }
 
 async function toOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
-  const { compat, only, skip, mode } = flags
+  const { mode, threads } = flags
   if (flags.resume && mode === 'memory')
     throw new UsageError('--resume goes on with a stream; it cannot be had with --mode memory')
+  const kind = recipeOf(flags) === undefined ? await q4kOptions(flags) : recipeOptions(flags)
+  return {
+    ...kind,
+    mode,
+    ...outputOptions(flags),
+    strict: flags.strict ?? false,
+    ...(threads !== undefined && { threads }),
+  }
+}
+
+/** The recipe of `--scheme`; undefined for Q4_K by a rule. */
+function recipeOf({ scheme }: QuantizeFlags): RecipeName | undefined {
+  return scheme === 'q4k' ? undefined : recipeNamed(scheme)
+}
+
+/** @throws UsageError for flags of a recipe, or that do not go together */
+async function q4kOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
+  const { compat, only, skip, imatrix, type, outputType, embeddingType, pure, leaveOutput, allowRequantize } = flags
+  refuse('--scheme q4k', {
+    '--imatrix': imatrix,
+    '--type': type,
+    '--output-type': outputType,
+    '--embedding-type': embeddingType,
+    '--pure': pure,
+    '--leave-output': leaveOutput,
+    '--allow-requantize': allowRequantize,
+    '--no-fallback': flags.fallback ? undefined : true,
+  })
   if (compat && (flags.fit === 'search' || (flags.kept && flags.kept !== 'f32'))) {
     throw new UsageError(
       '--compat apr means --fit minmax and --kept f32; another fit or kept dtype cannot be had with it',
@@ -83,16 +124,36 @@ async function toOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
     select: await selectByPatterns(compat ? selectAsApr : selectByDefault, only, skip),
     fit: flags.fit ?? (compat ? 'minmax' : 'search'),
     kept: flags.kept ?? (compat ? 'f32' : 'auto'),
-    mode,
-    ...outputOptions(flags),
-    strict: flags.strict ?? false,
-    ...(flags.threads !== undefined && { threads: flags.threads }),
   }
 }
 
-/** Beside the input; safetensors, which do not hold Q4_K, become GGUF. */
-function defaultOutput(file: string, to?: FormatName): string {
+/** @throws UsageError for flags of Q4_K by a rule */
+function recipeOptions(flags: QuantizeFlags): QuantizeOptions {
+  const { scheme, fit, kept, compat, only, skip, imatrix, type } = flags
+  refuse(`--scheme ${scheme}`, { '--fit': fit, '--kept': kept, '--compat': compat, '--only': only, '--skip': skip })
+  // Of one pattern the first counts, as of two that are found in one name.
+  const types = new Map<string, TargetDType>()
+  for (const [pattern, dtype] of type ?? []) if (!types.has(pattern)) types.set(pattern, dtype)
+  const { outputType, embeddingType, pure, leaveOutput, allowRequantize, fallback } = flags
+  return {
+    recipe: recipeOf(flags),
+    ...{ imatrix, types: Object.fromEntries(types), outputType, embeddingType },
+    ...{ pure, leaveOutput, allowRequantize, fallback },
+  }
+}
+
+/** @throws UsageError for the first flag that was given */
+function refuse(scheme: string, flags: Readonly<Record<string, unknown>>): void {
+  const given = Object.keys(flags).find((flag) => flags[flag] !== undefined)
+  if (given !== undefined) throw new UsageError(`${given} cannot be had with ${scheme}`)
+}
+
+/** Beside the input; safetensors, which do not hold Q4_K, become GGUF, and so does what a recipe makes. */
+function defaultOutput(file: string, flags: QuantizeFlags): string {
+  const { to } = flags
   const [, stem = file, ending] = /^(.+?)(\.apr|\.gguf|\.safetensors|[/\\]+)$/.exec(file) ?? []
+  const recipe = recipeOf(flags)
+  if (recipe !== undefined) return `${stem}.${recipe}.${to ?? 'gguf'}`
   const isFolder = statSync(file, { throwIfNoEntry: false })?.isDirectory() ?? false
   const isGguf = to ? to === 'gguf' : isFolder || ending === '.gguf' || ending === '.safetensors'
   return `${stem}.q4k.${isGguf ? 'gguf' : 'apr'}`
@@ -103,7 +164,8 @@ function printReport(report: QuantizeReport): void {
   if (report.resumedTensors > 0) print(`resumed: ${plural(report.resumedTensors, 'tensor')} of an earlier run`)
   const { inputBytes, outputBytes, ratio, seconds, peakMemoryBytes, mode } = report
   print(printable(report.output))
-  print(`  ${bytes(inputBytes)} -> ${bytes(outputBytes)}, ${sizeChange(ratio)}`)
+  const bits = report.bitsPerWeight.toFixed(2)
+  print(`  ${bytes(inputBytes)} -> ${bytes(outputBytes)}, ${sizeChange(ratio)}, ${bits} bits a weight`)
   for (const line of reasonLines(report.reasons)) print(`  ${line}`)
   print(
     `  ${seconds.toFixed(2)} s, ${bytes(inputBytes / seconds)}/s, peak memory ${bytes(peakMemoryBytes)} (mode ${mode})`,
@@ -113,7 +175,8 @@ function printReport(report: QuantizeReport): void {
 function printPlan(plan: Plan, output: string): void {
   const { inputBytes, outputBytes, ratio, freeBytes, peakMemoryBytes, mode } = plan
   print(`${printable(plan.input)} -> ${printable(output)}`)
-  print(`  ${count(inputBytes)} bytes -> ${count(outputBytes)} bytes, ${sizeChange(ratio)}`)
+  const bits = plan.bitsPerWeight.toFixed(2)
+  print(`  ${count(inputBytes)} bytes -> ${count(outputBytes)} bytes, ${sizeChange(ratio)}, ${bits} bits a weight`)
   for (const line of reasonLines(plan.reasons)) print(`  ${line}`)
   for (const [title, dtypes] of Object.entries({ before: plan.inputDTypes, after: plan.outputDTypes })) {
     const census = Object.entries(dtypes).map(
@@ -126,13 +189,13 @@ function printPlan(plan: Plan, output: string): void {
   print(`  about ${bytes(peakMemoryBytes)} of memory (mode ${mode})${room}`)
   const rows = plan.decisions
     .slice(0, SHOWN_TENSORS)
-    .map(({ name, dtype, outputDType, shape, inputBytes: before, outputBytes: after, reason }) => [
+    .map(({ name, dtype, outputDType, shape, inputBytes: before, outputBytes: after, reason, rule }) => [
       printable(name, 80),
       `[${shape.join(', ')}]`,
       `${dtype} -> ${outputDType}`,
       count(before),
       count(after),
-      REASONS[reason],
+      rule === undefined ? REASONS[reason] : `${reason}: ${printable(rule, 60)}`,
     ])
   print()
   for (const line of columns([['tensor', 'shape', 'dtype', 'bytes', 'bytes after', ''], ...rows], [3, 4])) print(line)

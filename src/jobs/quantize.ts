@@ -27,7 +27,7 @@ import { planJob, type Planned } from './plan.js'
 import { checkChoices, quantizationOf } from './quantization.js'
 import { progressStage, reporter } from './progress.js'
 import { run, taken } from './run.js'
-import { lossOf, refuseWarnings } from './warnings.js'
+import { lossesOf, refuseWarnings } from './warnings.js'
 import { checkSplit, formatByEnding, wayTo, type JobStage } from './conversion/ways.js'
 import { collect, writeWhole } from './write-in-memory.js'
 
@@ -86,7 +86,7 @@ async function runJob(
   return {
     ...summary,
     output: place.given,
-    warnings: [...summary.warnings, ...job.losses.map(({ to, lost }) => lossOf(to, lost))],
+    warnings: [...summary.warnings, ...job.losses.flatMap(({ to, lost }) => lossesOf(to, lost))],
     resumedTensors: job.target.resumed.size,
     restartReason: job.target.restartReason,
     seconds: (performance.now() - started) / 1000,
@@ -159,7 +159,7 @@ async function quantizeStreaming(job: Job): Promise<void> {
       // Every byte of the input is read and checked, also of tensors that are done.
       // The last stage leaves these out: one before it would take what it never saw for dropped.
       ...(way ? [way.stream(() => false)] : []),
-      quantizeStage(() => quantization, { isThere, onLost: lossesOf(job) }),
+      quantizeStage(() => quantization, { isThere, onLost: gather(job) }),
       writeOpened(formatOf(derived), target, options),
     ],
     signal,
@@ -182,7 +182,7 @@ async function quantizeInMemory(job: Job): Promise<void> {
         Readable.from(taken(source)),
         ...progress,
         ...conversion,
-        quantizeStage(() => quantization, { onLost: lossesOf(job) }),
+        quantizeStage(() => quantization, { onLost: gather(job) }),
         collect(quantized),
       ],
       signal,
@@ -193,6 +193,6 @@ async function quantizeInMemory(job: Job): Promise<void> {
   }
 }
 
-function lossesOf({ losses }: Job): (to: TensorInfo, lost: LostBlocks) => void {
+function gather({ losses }: Job): (to: TensorInfo, lost: LostBlocks) => void {
   return (to, lost) => losses.push({ to, lost })
 }

@@ -34,10 +34,17 @@ export function refuseWarnings(warnings: readonly string[], file: string): void 
   throw new AprError('APR_STRICT', `expected no warnings (\`strict\`), found ${warnings.length}: ${found}`, { file })
 }
 
+/** A few blocks of tiny values do no harm in a tensor whose others are larger. */
+const HARMFUL_SHARE = 0.1
+
 /** What a tensor has lost whose values are smaller than its dtype can scale. */
-export function lossOf({ name, dtype, size }: TensorInfo, { blocks, greatest }: LostBlocks): string {
+export function lossesOf({ name, dtype, size }: TensorInfo, { blocks, greatest }: LostBlocks): string[] {
   const all = size / DTYPES[dtype].blockBytes
-  return `"${name}": ${blocks} of ${all} blocks became zeros, because their values, at most ${greatest.toPrecision(3)}, are smaller than ${dtype} can scale; a dtype of more bits or F16 keeps them`
+  if (blocks < all * HARMFUL_SHARE) return []
+  const what = `${blocks} of ${all} blocks became zeros or nearly so`
+  return [
+    `"${name}": ${what}, because their values, at most ${greatest.toPrecision(3)}, are smaller than ${dtype} can scale; a dtype of other blocks or F16 may keep them`,
+  ]
 }
 
 function nothingQuantized(decisions: readonly Decision[]): string[] {

@@ -5,7 +5,7 @@
 import { DTYPES, type DType } from '../model/dtypes.js'
 import { BLOCK_DTYPES, type BlockDType } from './block.js'
 import { decodeElements } from './decode.js'
-import { zeroedBlocks } from './scales.js'
+import { faintBlocks } from './scales.js'
 import type { Fit, Kernel, WeightDType } from './kernel.js'
 
 /** Whether blocks of this dtype can be made. */
@@ -54,7 +54,7 @@ export interface BadValue {
   readonly value: number
 }
 
-/** Blocks whose values were lost: they are not zero, and too small for what the dtype can scale. */
+/** Blocks whose values were lost, or most of their bits: they are not zero, and too small for what the dtype can scale. */
 export interface LostBlocks {
   readonly blocks: number
   /** The greatest magnitude among them. */
@@ -139,7 +139,7 @@ export function quantizeRun(
     }
     if (!kernel.fit(fitting, blocks)) return { bad: firstNonFinite(run, first, kernel) }
     const bytes = kernel.output.subarray(0, blocks * blockBytes)
-    lost = zeroedBlocks(dtype, bytes, kernel.input, lost)
+    lost = faintBlocks(dtype, bytes, kernel.input, lost)
     target.set(bytes, written)
     written += bytes.length
   }

@@ -19,8 +19,11 @@ function isNonFinite(high = 0): boolean {
   return (high & EXPONENT_HIGH_BITS) === EXPONENT_HIGH_BITS
 }
 
-/** Blocks that decode to zeros while their values are none, and the greatest of these; added to what was found before. */
-export function zeroedBlocks(
+/**
+ * Blocks whose f16 scales have fewer than four bits left, because the values are too small, and the greatest of these
+ * values; added to what was found before. Where no bit is left they decode to zeros.
+ */
+export function faintBlocks(
   dtype: DType,
   bytes: Uint8Array,
   values: Float32Array,
@@ -30,7 +33,7 @@ export function zeroedBlocks(
   const [first = 0, last = first] = scaleOffsets
   let { blocks, greatest } = before
   for (let start = 0, element = 0; start < bytes.length; start += blockBytes, element += blockElements) {
-    if (!isZero(bytes, start + first) || !isZero(bytes, start + last)) continue
+    if (!isFaint(bytes, start + first) || !isFaint(bytes, start + last)) continue
     let magnitude = 0
     for (let i = element; i < element + blockElements; i++) magnitude = Math.max(magnitude, Math.abs(values[i] ?? 0))
     if (magnitude === 0) continue
@@ -40,7 +43,9 @@ export function zeroedBlocks(
   return blocks === before.blocks ? before : { blocks, greatest }
 }
 
-/** Whether an f16 is 0, of either sign. */
-function isZero(bytes: Uint8Array, position: number): boolean {
-  return bytes[position] === 0 && ((bytes[position + 1] ?? 0) & 0x7f) === 0
+/** Steps of 2^-24, in which the smallest f16 count: below so many, rounding errs by more than 6 %. */
+const FAINT_STEPS = 8
+
+function isFaint(bytes: Uint8Array, position: number): boolean {
+  return (bytes[position] ?? 0) < FAINT_STEPS && ((bytes[position + 1] ?? 0) & 0x7f) === 0
 }

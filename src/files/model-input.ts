@@ -58,15 +58,19 @@ class OpenedInput implements ModelInput {
     if (file) this.#sources.push(file)
   }
 
-  async list(): Promise<readonly string[]> {
-    return this.#folder ? await fs.readdir(this.#folder.absolute) : []
+  async list(inside = ''): Promise<readonly string[]> {
+    if (!this.#folder) return []
+    const names = fs.readdir(join(this.#folder.absolute, inside))
+    return await (inside === '' ? names : names.catch(noNames))
   }
 
-  async open(fileName: string): Promise<ByteSource | undefined> {
+  async open(fileName: string, inside = ''): Promise<ByteSource | undefined> {
     checkFileName(fileName, this.name)
     if (!this.#folder) return undefined
-    const { given, absolute } = this.#folder
-    const path = { given: join(given, fileName), absolute: join(absolute, fileName) }
+    const [given = '', absolute = ''] = [this.#folder.given, this.#folder.absolute].map((folder) =>
+      join(folder, inside, fileName),
+    )
+    const path = { given, absolute }
     const isThere = await fs.stat(path.absolute).then((stats) => !stats.isDirectory(), isNotThere)
     if (!isThere) return undefined
     const source = this.#wrap(await openSource(path))
@@ -86,6 +90,11 @@ class OpenedInput implements ModelInput {
     const failed = closed.find((result) => result.status === 'rejected')
     if (failed) throw failed.reason
   }
+}
+
+function noNames(error: unknown): string[] {
+  if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return []
+  throw error
 }
 
 function isNotThere(error: unknown): false {

@@ -129,8 +129,8 @@ export function isDirectoryError(path: string): Error {
   return Object.assign(new Error(`EISDIR: expected a file, found a directory, '${path}'`), { code: 'EISDIR', path })
 }
 
-/** The system's errors name the path that it was asked for. */
-function naming(path: string, error: unknown, absolute: string): unknown {
+/** An error of the system, which names the path that it was asked for, with the one that was given. */
+export function naming(path: string, error: unknown, absolute: string): unknown {
   if (!(error instanceof Error) || (error as NodeJS.ErrnoException).path !== absolute) return error
   error.message = error.message.replace(absolute, () => path)
   return Object.assign(error, { path })

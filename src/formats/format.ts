@@ -17,13 +17,17 @@ export interface ModelInput {
   /** Names of the file and of the folder it stands in, without their paths; '' where there is none or nobody knows. */
   readonly fileName: string
   readonly folderName: string
-  /** Names of the files in the folder; of a source that is no local file, none. */
-  list(): Promise<readonly string[]>
+  /**
+   * Names of the files in the folder; of a source that is no local file, none.
+   * @param inside name of a folder in it, whose files are meant; where there is none, none
+   */
+  list(inside?: string): Promise<readonly string[]>
   /**
    * Opens a file of the folder by its name; undefined where there is none. It is closed with the input.
+   * @param inside name of a folder in it, whose file is meant
    * @throws AprError `APR_BAD_INDEX` for a name that leads out of the folder
    */
-  open(fileName: string): Promise<ByteSource | undefined>
+  open(fileName: string, inside?: string): Promise<ByteSource | undefined>
   /** Fails when one of the files is no longer what it was when it was opened. */
   checkUnchanged(): Promise<void>
   /** Closes all that was opened; a second call does nothing. */

@@ -18,13 +18,21 @@ export interface SpecialSources {
   readonly tokenizer: JsonObject | undefined
   readonly tokenizerConfig: JsonObject | undefined
   readonly config: JsonObject
-  readonly chatTemplates: { readonly jinja: string | undefined; readonly json: JsonObject | undefined }
+  readonly chatTemplates: ChatTemplates
   /** Ids from here on are left out; undefined: none is. */
   readonly vocabSize?: number | undefined
   /** Kinds of tokens that are looked for; by default all of the usual ones. */
   readonly types?: readonly string[] | undefined
   /** Ids of those that no source gives. */
   readonly otherwise?: Readonly<Record<string, number>> | undefined
+}
+
+/** Those that stand in files of their own. */
+export interface ChatTemplates {
+  readonly jinja: string | undefined
+  /** Those beside that one, which count with it. */
+  readonly more: readonly { readonly name: string; readonly template: string }[]
+  readonly json: JsonObject | undefined
 }
 
 const USUAL_TYPES = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask']
@@ -214,7 +222,9 @@ function readPair(
 }
 
 function setChatTemplate(kvs: KvList, settings: JsonObject, { chatTemplates }: SpecialSources): void {
-  const beside = chatTemplates.jinja ?? chatTemplates.json?.['chat_template']
+  const { jinja, more, json } = chatTemplates
+  const all = more.length > 0 ? [{ name: 'default', template: jinja }, ...more] : jinja
+  const beside = jinja === undefined ? json?.['chat_template'] : all
   const template = settings['chat_template'] === undefined ? beside : settings['chat_template']
   if (typeof template === 'string') {
     if (template !== '') kvs.set('tokenizer.chat_template', 'string', template)

@@ -102,7 +102,8 @@ export function loadTokenizer(tokenizer: JsonObject, settings: JsonObject, confi
   }
 }
 
-function classOf(tokenizer: JsonObject, settings: JsonObject, config: JsonObject): string | undefined {
+/** Its class of transformers; undefined where tokenizer.json is taken as it is. */
+export function classOf(tokenizer: JsonObject, settings: JsonObject, config: JsonObject): string | undefined {
   const { model_type: modelType } = config
   const named = settings['tokenizer_class'] ?? config['tokenizer_class']
   const own = typeof named === 'string' ? named.replace(/Fast$/, '') : undefined

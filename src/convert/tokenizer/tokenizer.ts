@@ -4,7 +4,7 @@ import { AprError } from '../../model/errors.js'
 import { jsonFile, textFile, type JsonObject } from '../json-file.js'
 import { KvList } from '../kv-list.js'
 import { bpeVocabulary, mergesFile } from './bpe.js'
-import { addedTokens, type AddedSources } from './added-tokens.js'
+import { addedTokens, specialTexts, type AddedSources } from './added-tokens.js'
 import type { Merges } from './sources/merges.js'
 import { checkPreTokenizer, findPreTokenizer } from './pre-tokenizer.js'
 import {
@@ -13,9 +13,10 @@ import {
   sentencePieceVocabulary,
   type ScoredVocabulary,
 } from './sentencepiece.js'
-import { setSpecialTokens, type SpecialSources } from './special-tokens.js'
-import { loadTokenizer } from './tokenizer-class.js'
+import { setSpecialTokens, type ChatTemplates, type SpecialSources } from './special-tokens.js'
+import { classOf, loadTokenizer } from './tokenizer-class.js'
 import { tokenizerFile, type TokenizerFile } from './sources/tokenizer-file.js'
+import { vocabAndMerges } from './sources/vocab-and-merges.js'
 
 /** How an architecture's vocabularies are looked for. */
 export type TokenizerKind =
@@ -118,7 +119,9 @@ function setScored(kvs: KvList, sources: Sources, { tokens, scores, types }: Sco
 }
 
 function setBytePairs(kvs: KvList, sources: Sources): void {
-  const { files, file, vocabSize, pre } = sources
+  const { files, vocabSize, pre } = sources
+  const settings = settingsOf(sources)
+  const file = sources.file ?? vocabAndMerges(files, settings, classOf({}, settings, sources.config))
   if (!file) {
     const what = 'expected tokenizer.json or tokenizer.model beside config.json, found neither'
     throw new AprError('APR_BAD_METADATA', what)
@@ -144,10 +147,23 @@ function setMerges(kvs: KvList, merges: Merges, text: string): void {
   else if (arrayHead(own).count > 0) kvs.add(own)
 }
 
-/** As transformers loads it: the older way to name special tokens counts where there is no newer one. */
-function load({ files, tokenizerConfig = {}, config }: Sources, tokenizer: JsonObject): AddedSources {
-  const older = tokenizerConfig['added_tokens_decoder'] ? undefined : jsonFile(files, 'special_tokens_map.json')
-  return loadTokenizer(tokenizer, { ...tokenizerConfig, ...older }, config)
+/** As transformers loads it. */
+function load(sources: Sources, tokenizer: JsonObject): AddedSources {
+  return loadTokenizer(tokenizer, settingsOf(sources), sources.config)
+}
+
+/** With the older ways to name tokens, which count where there is no newer one. */
+function settingsOf({ files, file, tokenizerConfig = {} }: Sources): JsonObject {
+  if (tokenizerConfig['added_tokens_decoder']) return tokenizerConfig
+  const settings = { ...tokenizerConfig, ...jsonFile(files, 'special_tokens_map.json') }
+  const added = file ? undefined : jsonFile(files, 'added_tokens.json')
+  if (!added) return settings
+  const special = specialTexts(settings)
+  const listed = Object.entries(added).map(([content, id]) => {
+    const isSpecial = special.has(content)
+    return [String(id), { content, special: isSpecial, normalized: !isSpecial }]
+  })
+  return { ...settings, added_tokens_decoder: Object.fromEntries(listed) as JsonObject }
 }
 
 function jsonPieces(sources: Sources, tokenizer: JsonObject): ScoredVocabulary {
@@ -170,12 +186,20 @@ function setSpecial(
     tokenizer,
     tokenizerConfig,
     config,
-    // Read as text: line ends become line feeds.
-    chatTemplates: {
-      jinja: textFile(files, 'chat_template.jinja')?.replace(/\r\n?/g, '\n'),
-      json: jsonFile(files, 'chat_template.json'),
-    },
+    chatTemplates: chatTemplates(files),
     vocabSize: size,
     ...more,
   })
+}
+
+const MORE_TEMPLATES = /^additional_chat_templates\/(.+)\.jinja$/
+
+function chatTemplates(files: ReadonlyMap<string, Uint8Array>): ChatTemplates {
+  // Read as text: line ends become line feeds.
+  const text = (file: string): string | undefined => textFile(files, file)?.replace(/\r\n?/g, '\n')
+  const more = [...files.keys()].flatMap((file) => {
+    const name = MORE_TEMPLATES.exec(file)?.[1]
+    return name === undefined ? [] : [{ name, template: text(file) ?? '' }]
+  })
+  return { jinja: text('chat_template.jinja'), more, json: jsonFile(files, 'chat_template.json') }
 }

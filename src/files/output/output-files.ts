@@ -10,14 +10,33 @@ import type { Paths } from './placing.js'
 /** What an output is made of: the names of its files. The first is the one by which the others are found. */
 export type FileNames = readonly { readonly name: string }[]
 
-/** Bytes on the disk that a new run would use again or free: those of an earlier run's partial files. */
-export async function partialBytes(place: OutputPlace, files: FileNames): Promise<number> {
+/**
+ * Bytes on the disk that a new run would use again or free: those of an earlier run's partial files, which may be others
+ * than its own, of an output that was cut another way.
+ */
+export async function partialBytes(
+  place: OutputPlace,
+  files: FileNames,
+  isPart: OutputOptions['isPart'] = () => false,
+): Promise<number> {
+  const own = files.map(({ name }) => name)
+  const there = place.isNewFolder ? [] : await fs.readdir(place.folder)
+  const others = there
+    .filter((name) => name.endsWith(PARTIAL_ENDING))
+    .map((name) => name.slice(0, -PARTIAL_ENDING.length))
+    .filter((name) => isPart(name) && !own.includes(name))
   let bytes = 0
-  for (const { path } of await placesOf(place, files)) {
+  for (const { path } of await placesOf(
+    place,
+    [...own, ...others].map((name) => ({ name })),
+  )) {
     bytes += Number((await statOrUndefined(partialPath(path)))?.blocks ?? 0) * 512
   }
   return bytes
 }
+
+/** How names of partial files end. */
+const PARTIAL_ENDING = partialPath('')
 
 export async function placesOf(place: OutputPlace, files: FileNames): Promise<Place[]> {
   const places: Place[] = []

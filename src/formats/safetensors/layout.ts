@@ -5,6 +5,7 @@ import type { TensorInfo } from '../../model/tensor.js'
 import type { FileLayout, Layout, LayoutOptions, PlacedTensor } from '../format.js'
 import { checkedBytes, HELD_DTYPES, isUnicode, LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY } from './header.js'
 import type { SafetensorsModel } from './model.js'
+import { TEMPLATES_FOLDER } from './side-files.js'
 
 /** Headers are padded with spaces to whole units of this, so that the data are aligned. */
 const HEADER_UNIT_BYTES = 8
@@ -33,7 +34,9 @@ export function layoutModel(model: SafetensorsModel, options: LayoutOptions): La
     return { ...plainFile(names[i] ?? '', header), fileSize, sealBytes: LENGTH_BYTES }
   })
   const index = isIndexed ? [plainFile(`${stem}.safetensors.index.json`, encodeIndex(shards, names))] : []
-  const beside = options.isFolder ? [...model.files].map(([name, bytes]) => plainFile(checkedName(name), bytes)) : []
+  // Those of a folder in the folder are left out: an output's files stand in one.
+  const copied = options.isFolder ? [...model.files].filter(([name]) => !name.startsWith(`${TEMPLATES_FOLDER}/`)) : []
+  const beside = copied.map(([name, bytes]) => plainFile(checkedName(name), bytes))
   const [first, ...rest] = [...index, ...files, ...beside]
   if (!first) throw new Error('a layout has a file')
   return { files: [first, ...rest], tensors: placed }

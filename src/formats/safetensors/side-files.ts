@@ -1,6 +1,7 @@
 /** What stands beside the tensors in a folder and says what they are. */
 import type { ByteSource } from '../../model/byte-source.js'
 import { AprError } from '../../model/errors.js'
+import { compareNames } from '../../model/names.js'
 import type { ModelInput } from '../format.js'
 
 /** The files that are read, by name: configuration, tokenizer, chat template, model card. */
@@ -15,6 +16,7 @@ const NAMES = [
   'preprocessor_config.json',
   'processor_config.json',
   'special_tokens_map.json',
+  'tekken.json',
   'tokenizer.json',
   'tokenizer.model',
   'tokenizer_config.json',
@@ -22,11 +24,15 @@ const NAMES = [
   'vocab.txt',
 ]
 
+/** A folder in the folder, and how its files are named that are read. */
+export const TEMPLATES_FOLDER = 'additional_chat_templates'
+const TEMPLATE_ENDING = '.jinja'
+
 /** The largest tokenizers take some tens of megabytes. */
 const MAX_BYTES = 128 * 1024 * 1024
 
 export interface SideFiles {
-  /** Their content by name. */
+  /** Their content by name; of those in a folder with that, `additional_chat_templates/tool_use.jinja`. */
   readonly files: Map<string, Uint8Array>
   readonly sources: readonly ByteSource[]
 }
@@ -39,8 +45,16 @@ export async function readSideFiles(input: ModelInput): Promise<SideFiles> {
   const files = new Map<string, Uint8Array>()
   const sources: ByteSource[] = []
   const there = await input.list()
-  for (const name of NAMES.filter((known) => there.includes(known))) {
-    const source = await input.open(name)
+  const templates = there.includes(TEMPLATES_FOLDER) ? await input.list(TEMPLATES_FOLDER) : []
+  const named = [
+    ...NAMES.filter((known) => there.includes(known)).map((name) => ({ name, inside: undefined })),
+    ...templates
+      .filter((name) => name.endsWith(TEMPLATE_ENDING))
+      .sort(compareNames)
+      .map((name) => ({ name, inside: TEMPLATES_FOLDER })),
+  ]
+  for (const { name, inside } of named) {
+    const source = await input.open(name, inside)
     if (!source) continue
     if (source.size > MAX_BYTES) {
       const what = `expected at most ${MAX_BYTES} bytes, found ${source.size}`
@@ -48,7 +62,7 @@ export async function readSideFiles(input: ModelInput): Promise<SideFiles> {
     }
     const bytes = new Uint8Array(source.size)
     await source.read(bytes, 0)
-    files.set(name, bytes)
+    files.set(inside === undefined ? name : `${inside}/${name}`, bytes)
     sources.push(source)
   }
   return { files, sources }

@@ -1,7 +1,7 @@
 /** What a conversion is: its options, its plan, its report. */
 import { dirname } from 'node:path'
-import { findPlace, outputPath, statOrUndefined } from '../../files/output/output-place.js'
-import { absolutePath, toPath } from '../../files/path.js'
+import { outputPath, statOrUndefined } from '../../files/output/output-place.js'
+import { absolutePath, toPath, type FilePath } from '../../files/path.js'
 import { isByteSource } from '../../files/open-source.js'
 import { layoutBytes, type MetadataEntry, type OpenedModel } from '../../formats/format.js'
 import { formatOf, FORMATS } from '../../formats/formats.js'
@@ -16,7 +16,7 @@ import { openModel } from '../../streams/open-input.js'
 import type { ToGgufOptions } from '../../streams/convert/to-gguf.js'
 import { openToRead } from '../reading/input.js'
 import type { Progress } from '../job.js'
-import { freeBytes } from '../open-output.js'
+import { freeBytes, placeOf } from '../open-output.js'
 import { folderOf } from '../plan.js'
 import { checkSplit, formatByName, PASS, wayTo, type FormatName, type JobStage } from './ways.js'
 
@@ -71,7 +71,7 @@ export interface ConversionSummary {
   readonly input: string
   readonly inputFormat: FormatName
   readonly outputFormat: FormatName
-  /** Sizes of all files, the output's exact. */
+  /** Of the input's files with tensors, without what stands beside them; and of all files of the output, exactly. */
   readonly inputBytes: number
   readonly outputBytes: number
   /** The output's files; the first is the one by which the others are found. */
@@ -120,14 +120,16 @@ export async function planConversion(
   options: ConversionPlanOptions = {},
 ): Promise<ConversionPlan> {
   const beside = isByteSource(input) ? undefined : dirname(absolutePath(toPath('the input', input)))
-  let output: string | undefined
+  let output: FilePath | undefined
   const { input: found, options: checked } = await openToRead(input, options, CONVERSION_PLAN_OPTIONS, (given) => {
-    if (given.output !== undefined) output = outputPath(given.output, true)
+    if (given.output === undefined) return
+    const path = toPath('the output', given.output)
+    output = { given: path, absolute: outputPath(path, true) }
   })
   const opened = await openModel(found)
   try {
-    const { model, stage, summary } = await planOf(opened, output ?? '', checked)
-    const folder = output === undefined ? beside : await folderOf(output, summary.outputFormat)
+    const { model, stage, summary } = await planOf(opened, output, checked)
+    const folder = output === undefined ? beside : await folderOf(output.absolute, summary.outputFormat)
     return {
       ...summary,
       freeBytes: folder === undefined ? undefined : await freeBytes(folder),
@@ -141,27 +143,29 @@ export async function planConversion(
 
 /**
  * What becomes of an opened model.
- * @param output the path, of which the name tells the format where `to` does not
+ * @param output its name tells the format where `to` does not; undefined: it is only asked what it would be
  */
 export async function planOf(
   { model: source, input, size: inputBytes }: OpenedModel,
-  output: string,
+  output: FilePath | undefined,
   options: Pick<Checked<ConvertOptions, typeof CONVERT_OPTIONS>, 'to' | 'outtype' | 'pre' | 'config' | 'splitMaxBytes'>,
 ): Promise<Conversion> {
-  const to = options.to ?? formatByName(output) ?? ((await isFolder(output)) ? 'safetensors' : undefined)
+  const to = options.to ?? (output && (formatByName(output.absolute) ?? (await formatOfFolder(output.absolute))))
   if (to === undefined) {
     const endings = Object.values(FORMATS).map(({ extension }) => extension)
     const what = `expected an output that ends with ${endings.join(', ')} or a slash, or \`to\` to say its format, found neither`
-    throw new AprError('APR_BAD_OPTION', what, { ...(output !== '' && { file: output }) })
+    throw new AprError('APR_BAD_OPTION', what, { file: output?.given })
   }
   checkSplit(to, options.splitMaxBytes)
   const { format: from } = source
-  const way = await wayTo(to, from, options)
+  const way = await wayTo(to, from, options).catch((error: unknown) => {
+    throw error instanceof AprError ? error.at({ file: input.name }) : error
+  })
   const stage = way ?? PASS
   const model = located({ file: input.name }, () => stage.derive(source))
   const { extension, nameInFolder } = FORMATS[to]
   const nowhere = { name: `model${extension}`, isFolder: false, maxFileBytes: options.splitMaxBytes }
-  const place = output === '' ? nowhere : await findPlace(output, nameInFolder, options.splitMaxBytes)
+  const place = output ? await placeOf(output, nameInFolder, options.splitMaxBytes) : nowhere
   const layout = formatOf(model).layout(model, place)
   const sources = stage.sources?.(source)
   const used = new Set(sources ? [...sources.values()].flat() : model.tensors.map((tensor) => tensor.name))
@@ -174,9 +178,10 @@ export async function planOf(
   return { stage, model, summary }
 }
 
-async function isFolder(path: string): Promise<boolean> {
-  const found = path === '' ? undefined : await statOrUndefined(path).catch(() => undefined)
-  return found?.isDirectory() ?? false
+/** A folder that is there can only become one of safetensors. */
+async function formatOfFolder(path: string): Promise<FormatName | undefined> {
+  const found = await statOrUndefined(path).catch(() => undefined)
+  return found?.isDirectory() ? 'safetensors' : undefined
 }
 
 function decisionsOf(source: Model, model: Model, stage: JobStage): ConvertedTensor[] {

@@ -50,7 +50,7 @@ async function runJob(
   const opened = await openModel(found)
   const prepare = async (): Promise<{ conversion: Conversion; target: Output }> => {
     await turn()
-    const conversion = await planOf(opened, place.absolute, checked)
+    const conversion = await planOf(opened, place, checked)
     await turn()
     if (conversion.model.tensors.length === 0) {
       const what = 'expected at least one tensor, found a model without any'

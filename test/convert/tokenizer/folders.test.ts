@@ -19,7 +19,7 @@ for (const { name, files, model, pre, expected } of fs.readJsonSync(`${ROOT}/fol
   void test(`the tokenizer of a folder is the converter's: ${name}`, (t) => {
     const all = new Map<string, Uint8Array>()
     for (const [file, content] of Object.entries(files)) {
-      all.set(file, Buffer.from(file.endsWith('.jinja') ? String(content) : JSON.stringify(content)))
+      all.set(file, Buffer.from(file.endsWith('.json') ? JSON.stringify(content) : String(content)))
     }
     if (model !== undefined) all.set('tokenizer.model', fs.readFileSync(`${ROOT}/${model}.model`))
     const { architecture, vocabSize, raw } = readConfig({ folder: 'model', tensors: [], files: all })

@@ -43,6 +43,31 @@ void test('a folder without a tokenizer is refused', async (t) => {
   t.throws(convert(tekken), { code: 'APR_UNSUPPORTED', message: /tekken\.json/ })
 })
 
+void test('vocab.json and merges.txt are refused where their class reads more than these, and where they are broken', (t) => {
+  const folderOf = (settings: Fields, merges = '#version: 0.2\na b\n'): Files =>
+    new Map([
+      ['config.json', Buffer.from('{"model_type":"llama","vocab_size":3}')],
+      ['vocab.json', Buffer.from('{"a":0,"b":1,"ab":2}')],
+      ['merges.txt', Buffer.from(merges)],
+      ['tokenizer_config.json', Buffer.from(JSON.stringify(settings))],
+    ])
+  const others: [Fields, RegExp][] = [
+    [{}, /of another one; save the tokenizer with transformers/],
+    [{ tokenizer_class: 'CodeGenTokenizer' }, /those of CodeGenTokenizer;/],
+    [{ tokenizer_class: 'GPT2Tokenizer', add_bos_token: true }, /those of one that adds tokens/],
+  ]
+  for (const [settings, message] of others) {
+    t.throws(convert(folderOf(settings), { pre: 'gpt-2' }), { code: 'APR_UNSUPPORTED', message })
+  }
+  for (const merges of ['a b c\n', 'a\n', 'a b\n\nab a\n']) {
+    const broken = convert(folderOf({ tokenizer_class: 'GPT2Tokenizer' }, merges), { pre: 'gpt-2' })
+    t.throws(broken, { code: 'APR_BAD_METADATA', message: /two texts and a space in each line of merges\.txt/ })
+  }
+  const alone = new Map([...folderOf({})].filter(([name]) => name !== 'merges.txt'))
+  t.throws(convert(alone), { code: 'APR_BAD_METADATA', message: /tokenizer\.json or tokenizer\.model/ })
+  t.end()
+})
+
 void test('ids that the vocabulary has no room for are refused', async (t) => {
   const files = await hostile('10-token-id-too-large')
   t.throws(convert(files, { pre: 'smollm' }), {

@@ -1,10 +1,12 @@
 /** Models in several files: opened by their first, joined, cut anew; parts that do not belong together are refused. */
+import { createHash } from 'node:crypto'
 import { copyFileSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'tap'
 import {
   AprError,
+  convert,
   ggufReader,
   ggufWriter,
   inspect,
@@ -17,6 +19,7 @@ import {
 import { FORMATS } from '../../../dist/formats/formats.js'
 import { openInput } from '../../../dist/streams/open-input.js'
 import { filesIn, sameBytes } from '../../helpers/files.js'
+import { goldenExpected, goldenFolder, goldenModels } from '../../helpers/golden-hf.js'
 import { buildGguf, type GgufTensorFields } from '../../helpers/gguf-file.js'
 import { layoutFiles } from '../../helpers/layout-files.js'
 import { memorySource } from '../../helpers/memory-source.js'
@@ -29,11 +32,12 @@ async function cut(
   folder: string,
   input: string,
   sizes: { maxFileBytes?: number; maxFileTensors?: number },
+  name = 'model.gguf',
 ): Promise<string> {
   const opened = await openInput(input, FORMATS.gguf)
-  const files = await layoutFiles(FORMATS.gguf, opened, { name: 'model.gguf', ...sizes })
+  const files = await layoutFiles(FORMATS.gguf, opened, { name, ...sizes })
   await opened.input.close()
-  for (const [name, bytes] of files) writeFileSync(join(folder, name), bytes)
+  for (const [file, bytes] of files) writeFileSync(join(folder, file), bytes)
   return join(folder, [...files.keys()][0] ?? '')
 }
 
@@ -51,6 +55,25 @@ void test('parts of any size are joined to the model that they were cut from', a
       t.match(again, /again.model-00001-of-00003\.gguf$/)
       t.match(await verify(again), { ok: true })
     }
+  }
+})
+
+void test('files of nine tensors are those of the reference converter', async (t) => {
+  for (const name of goldenModels()) {
+    const { pre, convertSplit } = await goldenExpected(name)
+    const folder = t.testdir({ parts: {} })
+    await convert(goldenFolder(name), join(folder, 'conv.gguf'), { pre })
+    await cut(join(folder, 'parts'), join(folder, 'conv.gguf'), { maxFileTensors: 9 }, 'conv.gguf')
+    const parts = filesIn(join(folder, 'parts')).map((file) => {
+      const bytes = readFileSync(join(folder, 'parts', file))
+      return { name: file, bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
+    })
+    t.ok(parts.length > 1)
+    t.strictSame(
+      parts,
+      convertSplit.files.map(({ name: file, bytes, sha256 }) => ({ name: file, bytes, sha256 })),
+      name,
+    )
   }
 })
 

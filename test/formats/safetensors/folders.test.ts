@@ -89,6 +89,18 @@ void test('a folder of links, as in a cache of Hugging Face, is read by the name
   t.equal(model.folder, 'A-Model')
 })
 
+void test('chat templates of a folder in the folder are read, in the order of their names, and no other file there', async (t) => {
+  const files = { 'tool_use.jinja': 'b', 'rag.jinja': 'a', 'notes.txt': 'c' }
+  const folder = t.testdir({
+    ...{ 'model.safetensors': tensorsFile([tensor('a', 1)]), 'tekken.json': '{}' },
+    additional_chat_templates: files,
+  })
+  const templates = ['rag', 'tool_use'].map((name) => `additional_chat_templates/${name}.jinja`)
+  t.strictSame([...(await read(folder)).model.files.keys()], ['tekken.json', ...templates])
+  const odd = t.testdir({ 'model.safetensors': tensorsFile([tensor('a', 1)]), additional_chat_templates: 'a file' })
+  t.strictSame([...(await read(odd)).model.files.keys()], [])
+})
+
 /** By folder: the code and parts of the message. */
 const REFUSED: Readonly<Record<string, readonly [code: string, ...what: string[]]>> = {
   '01-missing-shard': ['APR_BAD_INDEX', 'the shard model-00002-of-00002.safetensors', INDEX, 'no such file'],

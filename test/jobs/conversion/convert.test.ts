@@ -1,7 +1,7 @@
 /** One call from a format to another: the bytes of the reference, whatever the way, and the sizes that were promised. */
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import fs from 'fs-extra'
 import { test, type Test } from 'tap'
 import { convert, inspect, planConversion, quantize, type ConvertOptions, type ConvertReport } from 'apr-stream'
@@ -266,7 +266,7 @@ void test('what cannot be converted is refused before anything is written, and a
   const gguf = 'test/fixtures/hf/small/gguf/tiny-llama-f32.convert.gguf'
   const cases: [string, ConvertOptions, { code: string; message?: RegExp }][] = [
     ['x', {}, { code: 'APR_BAD_OPTION' }],
-    ['new/', {}, { code: 'APR_UNSUPPORTED', message: /only from safetensors, found one of gguf/ }],
+    ['new/', {}, { code: 'APR_UNSUPPORTED', message: /only from safetensors, found one of gguf \(file [^(]+\)$/ }],
     ['x.safetensors', {}, { code: 'APR_UNSUPPORTED' }],
     ['x.apr', { splitMaxBytes: 1000 }, { code: 'APR_BAD_OPTION', message: /splitMaxBytes/ }],
     ['x.gguf', { splitMaxBytes: 0 }, { code: 'APR_BAD_OPTION' }],
@@ -280,6 +280,14 @@ void test('what cannot be converted is refused before anything is written, and a
     t.equal(source.closed, 1)
     await t.rejects(planConversion(gguf, { ...options, output: join(folder, output) }), error, `plan of ${output}`)
   }
+  // As it was given, also where that is relative.
+  const asFolder = relative('.', join(folder, 'folder.apr'))
+  await fs.ensureDir(asFolder)
+  for (const output of [asFolder, `${asFolder}/`]) {
+    const error = { code: 'EISDIR', path: output, message: `EISDIR: expected a file, found a directory, '${output}'` }
+    await t.rejects(convert(gguf, output, { to: 'apr' }), error, output)
+  }
+  await fs.rmdir(asFolder)
   await t.rejects(convert(gguf, gguf, { overwrite: true }), { code: 'APR_SAME_FILE' })
   await fs.copy(gguf, join(folder, 'there.gguf'))
   await t.rejects(convert(gguf, join(folder, 'there.gguf')), { code: 'APR_EXISTS' })

@@ -22,7 +22,7 @@ import { openOutput } from '../open-output.js'
 import { progressStage } from '../progress.js'
 import { abortableSources } from '../reading/abort.js'
 import { run } from '../run.js'
-import { lossOf } from '../warnings.js'
+import { lossesOf } from '../warnings.js'
 import { checkFinite, copyStage, ggufOf, keptTensors, overridesStage, sourceStage, type ModelEdits } from './stages.js'
 
 export interface LlamaQuantizeOptions extends ModelEdits {
@@ -112,7 +112,7 @@ function planRecipe(
 ): PlannedPart {
   const result = quantization.derive(model)
   quantization.warnings(model).forEach(onWarning)
-  const onLost = (to: TensorInfo, lost: LostBlocks): void => onWarning(lossOf(to, lost))
+  const onLost = (to: TensorInfo, lost: LostBlocks): void => lossesOf(to, lost).forEach(onWarning)
   return {
     result,
     tensors: [...quantization.of(model).decisions.values()],

@@ -1,13 +1,14 @@
 /** `apr-stream llama-quantize`: the command line of llama-quantize, taken as it is. */
 import { readFileSync } from 'node:fs'
 import { openFile } from '../../files/open-source.js'
-import { llamaQuantize, type ChangedTensor } from '../../jobs/llama-quantize/job.js'
-import type { DType } from '../../model/dtypes.js'
+import { llamaQuantize } from '../../jobs/llama-quantize/job.js'
+import type { ChangedTensor } from '../../jobs/llama-quantize/plan.js'
 import { AprError, printable } from '../../model/errors.js'
 import { elementCount } from '../../model/tensor.js'
 import { openImportance, type Importance } from '../../recipes/importance/importance.js'
 import type { ImportanceOrigin } from '../../recipes/kvs.js'
-import { isTarget, recipeNamed, type TargetDType } from '../../recipes/names.js'
+import { checkTarget } from '../../recipes/llama/type-rules.js'
+import { recipeNamed } from '../../recipes/names.js'
 import type { RecipeSettings } from '../../recipes/settings.js'
 import { runJob } from '../job-command.js'
 import { reportFailure, UsageError } from '../output.js'
@@ -37,18 +38,16 @@ export async function runLlamaQuantize(
   tell: (line: string) => void = () => undefined,
 ): Promise<void> {
   const given = readArguments(args, (path) => readFileSync(path, 'utf8'))
-  const { input, output, imatrix, overrides, pruneLayers, keepSplit, threads, dryRun } = given
+  const { imatrix, dryRun, threads } = given
   const importance = imatrix === '' ? undefined : await readImportance(given, tell)
-  const recipe = recipeOf(given, importance, tell)
-  const matrix = importance && originOf(importance, imatrix)
-  const to = dryRun ? '' : ` to '${output ?? ''}'`
-  const done = dryRun ? 'calculating quantization size for' : 'quantizing'
-  const using = threads === undefined ? '' : ` using ${threads} threads`
-  tell(`llama_quantize: ${done} '${input}'${to} as ${given.fileType}${using}`)
   try {
+    const recipe = recipeOf(given, importance, tell)
+    const [input, output] = [given.input, given.output ?? ''].map((path) => `'${printable(path, 1000)}'`)
+    const what = dryRun ? `calculating quantization size for ${input}` : `quantizing ${input} to ${output}`
+    tell(`llama_quantize: ${what} as ${given.fileType}${threads === undefined ? '' : ` using ${threads} threads`}`)
     await runJob({ spaceCheck: true }, async (job) => {
-      await llamaQuantize(input, dryRun ? undefined : output, {
-        ...{ recipe, importance: matrix, overrides, pruneLayers, keepSplit, threads, ...job },
+      await llamaQuantize(given.input, dryRun ? undefined : given.output, {
+        ...{ ...given, ...job, recipe, importance: importance && originOf(importance, imatrix) },
         onWarning: (text) => tell(`warning: ${printable(text, 1000)}`),
         onPlan: (tensors) => planLines(tensors).forEach(tell),
       })
@@ -89,25 +88,18 @@ function recipeOf(
   tell: (line: string) => void,
 ): RecipeSettings | undefined {
   if (given.fileType === 'COPY') return undefined
-  const { types, outputType, embeddingType, pure, leaveOutput, keepSplit, dryRun } = given
+  const { outputType, embeddingType, pure, leaveOutput, keepSplit, dryRun } = given
   const name = recipeNamed(given.fileType)
   const isLacking = dryRun && name === 'Q2_K_S' && !importance
   if (isLacking) tell('llama_quantize: WARNING: Q2_K_S without --imatrix may be refused')
   return {
     ...{ name, pure, leaveOutput, keepOrder: keepSplit },
-    types: types.map(({ pattern, dtype }) => ({ pattern, dtype: target(dtype) })),
-    outputType: outputType && target(outputType),
-    embeddingType: embeddingType && target(embeddingType),
+    outputType: outputType && checkTarget(outputType),
+    embeddingType: embeddingType && checkTarget(embeddingType),
     // A dry run asks for neither.
     allowRequantize: given.allowRequantize || dryRun,
     ...(isLacking && { hasImportance: () => true }),
   }
-}
-
-/** @throws AprError `APR_UNSUPPORTED` for a dtype that nothing here makes */
-function target(dtype: DType): TargetDType {
-  if (isTarget(dtype)) return dtype
-  throw new AprError('APR_UNSUPPORTED', `expected a tensor type that is made here, found ${dtype}`)
 }
 
 function planLines(tensors: readonly ChangedTensor[]): string[] {

@@ -2,51 +2,17 @@
 import { openModelInput } from '../../files/model-input.js'
 import { fixPath } from '../../files/path.js'
 import type { OpenedModel } from '../../formats/format.js'
-import { FORMATS, type GgufModel } from '../../formats/formats.js'
+import { FORMATS } from '../../formats/formats.js'
 import { AprError } from '../../model/errors.js'
-import type { Model } from '../../model/model.js'
-import type { TensorInfo } from '../../model/tensor.js'
-import type { LostBlocks } from '../../quant/run.js'
-import { renamed, type Importance } from '../../recipes/importance/importance.js'
-import { importanceKvs, type ImportanceOrigin } from '../../recipes/kvs.js'
-import type { RecipeSettings } from '../../recipes/settings.js'
-import type { TensorTransform } from '../../streams/face.js'
 import { openModel } from '../../streams/open-input.js'
 import { readOpened } from '../../streams/reader.js'
-import { RecipeQuantization } from '../../streams/quantize/recipe.js'
-import { quantizeStage } from '../../streams/quantize/stage.js'
-import { tapRecords, toTransform } from '../../streams/stage.js'
 import { writeOpened } from '../../streams/writer.js'
-import type { Progress } from '../job.js'
 import { openOutput } from '../open-output.js'
 import { progressStage } from '../progress.js'
 import { abortableSources } from '../reading/abort.js'
 import { run } from '../run.js'
-import { lossesOf } from '../warnings.js'
-import { checkFinite, copyStage, ggufOf, keptTensors, overridesStage, sourceStage, type ModelEdits } from './stages.js'
-
-export interface LlamaQuantizeOptions extends ModelEdits {
-  /** Undefined: tensors stay as they are. */
-  readonly recipe: RecipeSettings | undefined
-  /** An importance matrix, which is left open, and what is written of it. */
-  readonly importance: (ImportanceOrigin & { readonly matrix: Importance }) | undefined
-  /** Whether each part of a split model becomes one; else all become one file. */
-  readonly keepSplit: boolean
-  readonly threads: number | undefined
-  /** Called once all is checked that can be without reading a tensor. */
-  readonly onPlan?: ((tensors: readonly ChangedTensor[]) => void) | undefined
-  /** Called with what is likely to disappoint, in a sentence. */
-  readonly onWarning?: ((text: string) => void) | undefined
-  readonly onProgress?: ((progress: Progress) => void) | undefined
-  readonly signal?: AbortSignal | undefined
-}
-
-/** What becomes of a tensor, in the order of the output. */
-export interface ChangedTensor {
-  readonly from: TensorInfo
-  readonly to: TensorInfo
-  readonly reason: string
-}
+import { planRun, type LlamaQuantizeOptions, type PlannedRun } from './plan.js'
+import { keptTensors } from './stages.js'
 
 /**
  * @param output the file, or with `keepSplit` the start of its parts' names; undefined: nothing is written. What stands
@@ -61,7 +27,7 @@ export async function llamaQuantize(
   const { signal, onPlan } = options
   const opened = await openModel(await openModelInput(input, signal && abortableSources(signal)), FORMATS.gguf)
   try {
-    const planned = planRun(opened, options)
+    const planned = planRun(opened.model, options)
     onPlan?.(planned.tensors)
     if (output !== undefined) await write(opened, planned, output, options)
   } catch (error) {
@@ -69,68 +35,6 @@ export async function llamaQuantize(
   } finally {
     await opened.input.close()
   }
-}
-
-interface PlannedRun {
-  /** The model of the output. */
-  readonly model: GgufModel
-  readonly tensors: readonly ChangedTensor[]
-  /** Between reader and writer. */
-  readonly stages: () => readonly TensorTransform[]
-}
-
-function planRun({ model }: OpenedModel, options: LlamaQuantizeOptions): PlannedRun {
-  const { importance, recipe } = options
-  const source = sourceStage(options)
-  const overrides = overridesStage(options, importance ? importanceKvs(importance) : [])
-  const started = ggufOf(source.derive(model))
-  const { result, tensors, stages } = recipe
-    ? planRecipe(started, recipeOf(recipe, model, options), options)
-    : planCopy(started, options)
-  return {
-    model: ggufOf(overrides.derive(result)),
-    tensors,
-    stages: () => [toTransform(source), ...stages(), toTransform(overrides)],
-  }
-}
-
-interface PlannedPart extends Pick<PlannedRun, 'tensors' | 'stages'> {
-  readonly result: Model
-}
-
-function planCopy(model: GgufModel, { keepSplit }: LlamaQuantizeOptions): PlannedPart {
-  const copy = copyStage(keepSplit)
-  const result = copy.derive(model)
-  const tensors = result.tensors.map((tensor) => ({ from: tensor, to: tensor, reason: 'copied' }))
-  return { result, tensors, stages: () => [tapRecords(checkFinite), toTransform(copy)] }
-}
-
-function planRecipe(
-  model: GgufModel,
-  quantization: RecipeQuantization,
-  { onWarning = () => undefined }: LlamaQuantizeOptions,
-): PlannedPart {
-  const result = quantization.derive(model)
-  quantization.warnings(model).forEach(onWarning)
-  const onLost = (to: TensorInfo, lost: LostBlocks): void => lossesOf(to, lost).forEach(onWarning)
-  return {
-    result,
-    tensors: [...quantization.of(model).decisions.values()],
-    stages: () => [quantizeStage(() => quantization, { onLost })],
-  }
-}
-
-/** The recipe, with an importance matrix that knows tensors by the names that they have had. */
-function recipeOf(recipe: RecipeSettings, model: Model, options: LlamaQuantizeOptions): RecipeQuantization {
-  const { importance, pruneLayers, threads } = options
-  if (!importance) return new RecipeQuantization({ settings: recipe, threads })
-  const names = new Map(Array.from(keptTensors(model, pruneLayers), ([source, { name }]) => [name, source]))
-  const matrix = renamed(importance.matrix, names)
-  return new RecipeQuantization({
-    settings: { ...recipe, hasImportance: (name) => matrix.has(name) },
-    importance: { matrix, file: importance.file, version: undefined },
-    threads,
-  })
 }
 
 async function write(

@@ -89,7 +89,7 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
     const { format } = opened.model
     const to = checked.to ?? formatByEnding(output ?? '') ?? (checked.recipe === undefined ? format : 'gguf')
     checkSplit(to, checked.splitMaxBytes)
-    const way = await wayTo(to, format, { outtype: 'auto', pre, config })
+    const way = await wayTo(to, opened.model, { outtype: 'auto', pre, config })
     const converted = way ? located({ file: found.name }, () => way.derive(opened.model)) : opened.model
     const quantization = await quantizationOf(checked)
     const planned = planJob(quantization, converted, opened, checked)

@@ -122,7 +122,7 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   const { pre, config, splitMaxBytes } = options
   const to = options.to ?? formatByEnding(output.given) ?? (options.recipe === undefined ? model.format : 'gguf')
   checkSplit(to, splitMaxBytes)
-  const way = await wayTo(to, model.format, { outtype: 'auto', pre, config })
+  const way = await wayTo(to, model, { outtype: 'auto', pre, config })
   const converted = way ? located({ file: input.name }, () => way.derive(model)) : model
   const quantization = await quantizationOf(options)
   try {

@@ -122,13 +122,19 @@ void test('the installed package', (t) => {
 
   void t.test('loads no more of its dependencies than docs/dependencies.md says', (t) => {
     writeFileSync(join(project, 'import.js'), `import 'apr-stream'`)
-    t.same(importsOf(project, 'import.js'), ['fs-extra', 'streamx', 'yaml'])
+    t.same(importsOf(project, 'import.js'), ['fs-extra', 'streamx'])
     const cli = join(root, 'dist/cli.js')
-    t.same(importsOf(project, cli, 'inspect', 'model.apr'), ['commander', 'fs-extra', 'streamx', 'yaml'])
+    t.same(importsOf(project, cli, 'inspect', 'model.apr'), ['commander', 'fs-extra', 'streamx'])
     const quantize = ['quantize', 'model.apr', '--force', '--quiet']
-    const always = ['cli-progress', 'commander', 'fs-extra', 'streamx', 'yaml']
+    const always = ['cli-progress', 'commander', 'fs-extra', 'streamx']
     t.same(importsOf(project, cli, ...quantize), always)
     t.same(importsOf(project, cli, ...quantize, '--skip', '*.bias'), [...always, 'minimatch'].sort())
+    const [bare, withCard] = ['golden-qwen3moe-4x64', 'Golden-Llama-3.2-Instruct'].map((name) => {
+      const folder = join(FIXTURES, 'models', name)
+      return importsOf(project, cli, 'convert', folder, '--pre', 'llama-bpe', '--plan', '-o', 'plan.gguf')
+    })
+    t.notOk(bare?.includes('yaml'), 'nothing reads YAML')
+    t.ok(withCard?.includes('yaml'), 'but a model card')
     t.end()
   })
   t.end()

@@ -1,5 +1,5 @@
 /** The model card: the YAML at the start of README.md, with the values that llama.cpp's converter would see. */
-import { parseDocument, type ScalarTag } from 'yaml'
+import type { ScalarTag } from 'yaml'
 import { AprError, printable } from '../../model/errors.js'
 
 /** A value that is no text: its own text is kept, which is what a name or a version means by it. */
@@ -23,8 +23,19 @@ export type CardFields = Readonly<Record<string, CardValue>>
 
 const FILE = 'README.md'
 
+let yaml: typeof import('yaml') | undefined
+
 /**
- * The fields of a model card.
+ * Loads what model cards are read with, where there is one: it takes time and memory that most programs have no use for.
+ * @param files of the model, by name
+ */
+export async function prepareModelCard(files: ReadonlyMap<string, Uint8Array>): Promise<void> {
+  // webpack would make a file of its own of it: a bundle is to be whole.
+  if (files.has(FILE)) yaml ??= await import(/* webpackMode: "eager" */ 'yaml')
+}
+
+/**
+ * The fields of a model card, which was prepared.
  * @param file README.md as it stands there
  * @returns none where it has no YAML, or one that is no mapping
  * @throws AprError `APR_BAD_METADATA` for YAML that cannot be read: the converter fails there too
@@ -32,9 +43,10 @@ const FILE = 'README.md'
 export function modelCard(file: Uint8Array | undefined): CardFields {
   const text = file && frontMatter(file)
   if (text === undefined) return {}
+  if (!yaml) throw new Error('a model card is prepared before it is read')
   let card: unknown
   try {
-    const document = parseDocument(text, {
+    const document = yaml.parseDocument(text, {
       ...{
         version: '1.1',
         schema: 'failsafe',

@@ -158,7 +158,7 @@ export async function planOf(
   }
   checkSplit(to, options.splitMaxBytes)
   const { format: from } = source
-  const way = await wayTo(to, from, options).catch((error: unknown) => {
+  const way = await wayTo(to, source, options).catch((error: unknown) => {
     throw error instanceof AprError ? error.at({ file: input.name }) : error
   })
   const stage = way ?? PASS

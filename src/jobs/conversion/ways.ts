@@ -25,15 +25,15 @@ export interface JobStage extends StageShape {
 /** A way to a format: from which others, and the stage. */
 interface Way {
   readonly from: readonly FormatName[]
-  readonly stage: (options: CheckedToGgufOptions) => JobStage | Promise<JobStage>
+  readonly stage: (options: CheckedToGgufOptions, model: Model) => JobStage | Promise<JobStage>
 }
 
 const WAYS: Readonly<Record<FormatName, Way>> = {
   apr: { from: ['safetensors', 'gguf'], stage: () => jobStage(aprStage) },
   gguf: {
     from: ['safetensors', 'apr'],
-    async stage(options) {
-      const conversion = await ggufConversion(options)
+    async stage(options, source) {
+      const conversion = await ggufConversion(options, source)
       return Object.assign(conversion, {
         stream: (isThere: (tensor: TensorInfo) => boolean) => ggufStage(() => conversion, isThere),
         sources(model: Model) {
@@ -58,17 +58,18 @@ function jobStage(stageOf: (isThere: (tensor: TensorInfo) => boolean) => RecordS
 export const PASS: JobStage = jobStage(passStage)
 
 /**
- * The stage that leads from a format to another; undefined where they are the same.
+ * The stage that leads from a model to a format; undefined where that is its own.
  * @throws AprError `APR_UNSUPPORTED` where there is no way
  */
 export async function wayTo(
   to: FormatName,
-  from: FormatName,
+  model: Model,
   options: CheckedToGgufOptions,
 ): Promise<JobStage | undefined> {
+  const { format: from } = model
   if (from === to) return undefined
   const way = WAYS[to]
-  if (way.from.includes(from)) return await way.stage(options)
+  if (way.from.includes(from)) return await way.stage(options, model)
   const others = way.from.length === 0 ? 'only from safetensors' : `from ${way.from.join(' and ')}`
   throw new AprError('APR_UNSUPPORTED', `expected a model that ${to} can be made of, ${others}, found one of ${from}`)
 }

@@ -1,4 +1,5 @@
 import { Transform } from 'streamx'
+import { prepareModelCard } from '../../convert/general/model-card.js'
 import type { Outtype } from '../../convert/hf-model.js'
 import type { TargetTensor } from '../../convert/tensor-plan.js'
 import { readConfigFolder } from '../../files/config-folder.js'
@@ -45,22 +46,24 @@ export type CheckedToGgufOptions = Checked<ToGgufOptions, typeof TO_GGUF_OPTIONS
  */
 export function toGguf(options: ToGgufOptions = {}): TensorTransform {
   const checked = checkOptions(options, TO_GGUF_OPTIONS)
-  return ggufStage(() => ggufConversion(checked))
+  return ggufStage((model) => ggufConversion(checked, model))
 }
 
-/** Reads what the options speak of. */
-export async function ggufConversion({ outtype, pre, config }: CheckedToGgufOptions): Promise<GgufStage> {
+/** Reads what the options speak of, and prepares for a model. */
+export async function ggufConversion({ outtype, pre, config }: CheckedToGgufOptions, model: Model): Promise<GgufStage> {
   const folder = config === undefined ? undefined : await readConfigFolder(config)
+  const files = folder?.files ?? (model.format === 'safetensors' ? model.files : undefined)
+  if (files) await prepareModelCard(files)
   return new GgufStage({ outtype, pre, config: folder })
 }
 
 /**
  * The stream of a conversion, which may be asked for its plan as well.
- * @param open called with the first record
+ * @param open called with the first record's model
  * @param isThere says of a converted tensor that it is written already: its records are not made
  */
 export function ggufStage(
-  open: () => GgufStage | Promise<GgufStage>,
+  open: (model: Model) => GgufStage | Promise<GgufStage>,
   isThere?: (tensor: TensorInfo) => boolean,
 ): TensorTransform {
   return transformFace(new ToGguf(open, isThere))
@@ -80,12 +83,15 @@ interface Work {
 }
 
 class ToGguf extends Transform {
-  readonly #open: () => GgufStage | Promise<GgufStage>
+  readonly #open: (model: Model) => GgufStage | Promise<GgufStage>
   readonly #isThere: (tensor: TensorInfo) => boolean
   #work: Work | undefined
   #converter: PieceConverter | undefined
 
-  constructor(open: () => GgufStage | Promise<GgufStage>, isThere: (tensor: TensorInfo) => boolean = () => false) {
+  constructor(
+    open: (model: Model) => GgufStage | Promise<GgufStage>,
+    isThere: (tensor: TensorInfo) => boolean = () => false,
+  ) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
     this.#open = open
     this.#isThere = isThere
@@ -95,7 +101,7 @@ class ToGguf extends Transform {
     bridge(async () => {
       const record = checkIsRecord(value)
       const isFirst = this.#work === undefined
-      const { stage, intake, sourcesOf } = (this.#work ??= this.#workOf(await this.#open()))
+      const { stage, intake, sourcesOf } = (this.#work ??= this.#workOf(await this.#open(record.model)))
       const model = intake.take(record)
       const sources = sourcesOf(record.model)
       if (isFirst) this.#pushMade(stage, record.model, model)

@@ -6,9 +6,17 @@ import { locateSystemError } from '../model/errors.js'
 /** Bytes that are read back at once, to prove them or to move them. */
 export const CHUNK_BYTES = 1024 * 1024
 
+/** After so many bytes written the disk is given them: enough that what this costs, some milliseconds, does not count. */
+const SYNC_BYTES = 128 * 1024 * 1024
+
 export class PositionedFile {
   readonly path: string
   #descriptor: number | undefined
+  /** Bytes that were written, and that the disk was not given yet. */
+  #unsyncedBytes = 0
+  #syncing: Promise<void> | undefined
+  /** The system tells a failure once: what it told here, `sync` would not be told. */
+  #syncError: unknown
 
   private constructor(path: string, descriptor: number) {
     this.path = path
@@ -37,6 +45,23 @@ export class PositionedFile {
         done += bytesWritten
       }
     })
+    this.#unsyncedBytes += bytes.length
+  }
+
+  /**
+   * Where much was written, has the disk take it while the work goes on: `sync` would wait for all of it at the end. What
+   * fails fails in `sync`.
+   */
+  startSync(): void {
+    if (this.#unsyncedBytes < SYNC_BYTES || this.#syncing) return
+    this.#unsyncedBytes = 0
+    this.#syncing = this.#located(undefined, (descriptor) => fs.fdatasync(descriptor))
+      .catch((error: unknown) => {
+        this.#syncError ??= error
+      })
+      .finally(() => {
+        this.#syncing = undefined
+      })
   }
 
   /** Fills `target` with the bytes at `position`. Returns how many there were: fewer at the end of the file. */
@@ -74,11 +99,14 @@ export class PositionedFile {
 
   /** Waits until every byte written so far is on the disk. */
   async sync(): Promise<void> {
+    await this.#syncing
+    if (this.#syncError !== undefined) throw this.#syncError as Error
     await this.#located(undefined, (descriptor) => fs.fsync(descriptor))
   }
 
   /** Closes the file, once. No read or write may be under way. */
   async close(): Promise<void> {
+    await this.#syncing
     if (this.#descriptor === undefined) return
     await this.#located(undefined, (descriptor) => {
       this.#descriptor = undefined

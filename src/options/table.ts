@@ -266,10 +266,11 @@ export const CONVERT_OPTIONS = {
   pre: TO_GGUF_OPTIONS.pre,
   config: TO_GGUF_OPTIONS.config,
   splitMaxBytes: QUANTIZE_OPTIONS.splitMaxBytes,
-  recordBytes: READER_OPTIONS.recordBytes,
+  // Mostly bytes pass as they are: what is under way is to stay in the processor's cache until it is written.
+  recordBytes: { ...READER_OPTIONS.recordBytes, default: MIB },
   highWaterMark: {
     kind: wholeNumber('bytes'),
-    derived: 'that of each stage',
+    default: 4 * MIB,
     meaning: 'for reader and writer each: read ahead, being written',
   },
   overwrite: WRITER_OPTIONS.overwrite,

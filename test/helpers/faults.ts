@@ -13,7 +13,7 @@ import { aprReader, aprWriter, filterTensors, q4k, quantize, type TensorRecord }
 import { arbitraryTensor, modelBytes, run } from './files.js'
 
 const FUNCTIONS = [
-  ...['open', 'close', 'read', 'write', 'fsync', 'ftruncate', 'fstat', 'fchmod', 'fchown'],
+  ...['open', 'close', 'read', 'write', 'fsync', 'fdatasync', 'ftruncate', 'fstat', 'fchmod', 'fchown'],
   ...['stat', 'realpath', 'readFile', 'readdir', 'rename', 'link', 'remove'],
 ] as const
 

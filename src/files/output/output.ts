@@ -129,7 +129,9 @@ export class Output {
 
   /** Writes all of `bytes` at a position of a file. Writes may overlap in time. */
   async write(bytes: Uint8Array, file: number, position: number): Promise<void> {
-    await this.#part(file).partial.write(bytes, position)
+    const { partial } = this.#part(file)
+    await partial.write(bytes, position)
+    partial.startSync()
   }
 
   /** Notes that a tensor is written in full. */

@@ -1,6 +1,7 @@
 /**
- * Writes that are under way: several at a time, bounded in bytes. Small ones that stand side by side are gathered, so
- * that a model of many small tensors does not cost a system call each.
+ * Writes that wait for their turn, bounded in bytes. The system lets one at a time into a file: a second would only hold a
+ * thread. Small ones that stand side by side are gathered, so that a model of many small tensors does not cost a system call
+ * each.
  */
 import type { Output } from './output.js'
 
@@ -18,10 +19,20 @@ export interface WritePlace {
   readonly padding: number
 }
 
+interface Write {
+  readonly bytes: Uint8Array
+  readonly file: number
+  readonly position: number
+  /** Called when they are written. */
+  readonly callbacks: readonly (() => void)[]
+}
+
 export class WriteWindow {
   readonly #output: Output
   readonly #highWaterMark: number
-  readonly #pending = new Set<Promise<void>>()
+  readonly #waiting: Write[] = []
+  /** The write that is under way; it starts the next. */
+  #current: Promise<void> | undefined
   #pendingBytes = 0
   #error: unknown
   #gathered = new Uint8Array(0)
@@ -52,7 +63,7 @@ export class WriteWindow {
       this.#start(bytes, place.file, place.position, [released, written])
     }
     while (this.#pendingBytes > this.#highWaterMark) {
-      await Promise.race(this.#pending)
+      await this.#current
       this.#check()
     }
   }
@@ -66,7 +77,7 @@ export class WriteWindow {
 
   /** Waits until no write is under way, whether they succeed or fail. */
   async settled(): Promise<void> {
-    await Promise.all(this.#pending)
+    while (this.#current) await this.#current
   }
 
   #gather(bytes: Uint8Array, { file, position, padding }: WritePlace): void {
@@ -96,20 +107,28 @@ export class WriteWindow {
   }
 
   #start(bytes: Uint8Array, file: number, position: number, callbacks: readonly (() => void)[]): void {
+    this.#waiting.push({ bytes, file, position, callbacks })
     // What is held: a record that was quantized in place holds its source's buffer.
+    this.#pendingBytes += bytes.buffer.byteLength
+    if (!this.#current) this.#next()
+  }
+
+  #next(): void {
+    const write = this.#waiting.shift()
+    this.#current = write && this.#perform(write)
+  }
+
+  async #perform({ bytes, file, position, callbacks }: Write): Promise<void> {
     const size = bytes.buffer.byteLength
-    const pending = this.#output
-      .write(bytes, file, position)
-      .then(() => callbacks.forEach((callback) => callback()))
-      .catch((error: unknown) => {
-        this.#error ??= error
-      })
-      .finally(() => {
-        this.#pending.delete(pending)
-        this.#pendingBytes -= size
-      })
-    this.#pending.add(pending)
-    this.#pendingBytes += size
+    try {
+      await this.#output.write(bytes, file, position)
+      callbacks.forEach((callback) => callback())
+    } catch (error) {
+      this.#error ??= error
+      for (const dropped of this.#waiting.splice(0)) this.#pendingBytes -= dropped.bytes.buffer.byteLength
+    }
+    this.#pendingBytes -= size
+    this.#next()
   }
 
   #check(): void {

@@ -8,6 +8,8 @@ export interface HfModel {
   readonly tensors: readonly TensorInfo[]
   /** `config.json`, `tokenizer.json`, `tokenizer_config.json`, `README.md`, ... by name, as they stand there. */
   readonly files: ReadonlyMap<string, Uint8Array>
+  /** Names of tensors that were stored in FP8 and rounded to BF16. */
+  readonly fromFp8?: ReadonlySet<string> | undefined
 }
 
 /** Of which dtype matrices become: `auto` is that of the first BF16 or F16 matrix, or F16. */

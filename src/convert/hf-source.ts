@@ -20,8 +20,8 @@ export interface ConfigFolder {
 export function hfModelOf(model: Model, config?: ConfigFolder): HfModel | GgufModel {
   if (model.format === 'gguf') return model
   if (model.format === 'safetensors') {
-    const { folder, tensors, files } = model
-    return { folder: folder === '' ? (config?.name ?? '') : folder, tensors, files: config?.files ?? files }
+    const { folder, tensors, files, fromFp8 } = model
+    return { folder: folder === '' ? (config?.name ?? '') : folder, tensors, files: config?.files ?? files, fromFp8 }
   }
   const { format }: ModelOf<string> = model
   if (format === 'apr') {

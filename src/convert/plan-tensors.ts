@@ -37,7 +37,7 @@ export interface TensorPlan {
  */
 export function planTensors(found: FoundConfig, hf: HfModel, outtype: Outtype): TensorPlan {
   const sources = hf.tensors.filter(({ name }) => isOfText(name))
-  const resolved = resolveOuttype(sources, outtype)
+  const resolved = resolveOuttype(sources, outtype, hf.fromFp8)
   const fileType = FILE_TYPES[resolved]
   // Without all keys nothing below tells what is really wrong.
   firstKvs(found)
@@ -49,10 +49,16 @@ export function planTensors(found: FoundConfig, hf: HfModel, outtype: Outtype): 
   return { outtype: resolved, fileType, tensors, dropped: [...others, ...dropped] }
 }
 
-/** The dtype of the first BF16 or F16 tensor that has rows; where there is none F16. */
-function resolveOuttype(tensors: readonly TensorInfo[], outtype: Outtype): TensorPlan['outtype'] {
+/** The dtype of the first BF16 or F16 tensor that has rows, as it is stored; where there is none F16. */
+function resolveOuttype(
+  tensors: readonly TensorInfo[],
+  outtype: Outtype,
+  fromFp8: HfModel['fromFp8'],
+): TensorPlan['outtype'] {
   if (outtype !== 'auto') return ({ f32: 'F32', f16: 'F16', bf16: 'BF16' } as const)[outtype]
-  const first = tensors.find(({ dtype, shape }) => shape.length >= 2 && (dtype === 'BF16' || dtype === 'F16'))
+  const first = tensors.find(
+    ({ name, dtype, shape }) => shape.length >= 2 && (dtype === 'BF16' || dtype === 'F16') && !fromFp8?.has(name),
+  )
   return first?.dtype === 'BF16' ? 'BF16' : 'F16'
 }
 
@@ -154,6 +160,8 @@ class Planner {
       name.endsWith('.ffn_gate_inp.weight') ||
       !name.endsWith('.weight')
     const dtype = isF32 ? 'F32' : this.#outtype
+    const fromFp8 = dtype === 'BF16' ? undefined : pieces.find(({ source }) => this.#hf.fromFp8?.has(source))
+    if (fromFp8) throw roundedBefore(fromFp8.source, dtype)
     const tensor = Object.freeze({ name, dtype, shape: Object.freeze([...shape]), size: tensorBytes(dtype, shape) })
     this.#names.add(name)
     this.#tensors.push({ tensor, pieces, made })
@@ -194,6 +202,12 @@ class Planner {
     if (!this.#isHeadless && config.values['tie_word_embeddings'] === false) wanted.push('output')
     return wanted.map((name) => `${name}.weight`).filter((name) => !this.#names.has(name))
   }
+}
+
+/** What was rounded to BF16 is no longer what the reference converter makes another dtype of. */
+function roundedBefore(tensor: string, dtype: string): AprError {
+  const what = `expected weights that are stored in FP8 to become BF16, or to be read as F32, found ${dtype} to be made of them as BF16: convert with outtype bf16; or with f32 or f16, for which the function convert and the command read F32`
+  return new AprError('APR_UNSUPPORTED', what, { tensor })
 }
 
 function listed(names: readonly string[]): string {

@@ -34,6 +34,12 @@ export interface ModelInput {
   close(): Promise<void>
 }
 
+/** What of a model is to be read in another way than usual. */
+export interface Reading {
+  /** What weights that are stored in FP8 are read as: products in f32, or these rounded. Default `BF16`. */
+  readonly fp8?: 'BF16' | 'F32' | undefined
+}
+
 /** A tensor and where its data stands. */
 export interface PlacedTensor {
   readonly tensor: TensorInfo
@@ -154,7 +160,7 @@ export interface FormatOf<M extends ModelOf<string>> {
    * Reads what stands before the data, and checks it. Closes nothing.
    * @throws AprError for every rule of the format that can be broken there
    */
-  open(input: ModelInput): Promise<OpenedModelOf<M>>
+  open(input: ModelInput, reading?: Reading): Promise<OpenedModelOf<M>>
   /** @throws AprError for what the format cannot hold, `APR_BAD_INDEX` for two tensors of one name */
   layout(model: M, options: LayoutOptions): Layout
   /** @throws AprError for a tensor that the format cannot hold */

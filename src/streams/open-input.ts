@@ -1,7 +1,7 @@
 /** From a path or a source to a model whose data can be read. */
 import { openModelInput } from '../files/model-input.js'
 import type { FilePath } from '../files/path.js'
-import type { Format, ModelInput, OpenedModel } from '../formats/format.js'
+import type { Format, ModelInput, OpenedModel, Reading } from '../formats/format.js'
 import { detectFormat } from '../formats/formats.js'
 import type { ByteSource } from '../model/byte-source.js'
 import { AprError } from '../model/errors.js'
@@ -22,9 +22,9 @@ export async function openInput(
 }
 
 /** The same of an input that is open already. */
-export async function openModel(input: ModelInput, format?: Format): Promise<OpenedModel> {
+export async function openModel(input: ModelInput, format?: Format, reading?: Reading): Promise<OpenedModel> {
   try {
-    return await (format ?? (await detectFormat(input))).open(input)
+    return await (format ?? (await detectFormat(input))).open(input, reading)
   } catch (error) {
     await input.close()
     throw error instanceof AprError ? error.at({ file: input.name }) : error

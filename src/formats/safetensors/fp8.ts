@@ -1,6 +1,6 @@
 /**
- * Weights in FP8 that have scales, by block, by row or one for all, read as BF16: the product of weight and scale in f32,
- * rounded to nearest even. Which scale is whose is as llama.cpp's converter has it (`dequant_simple`).
+ * Weights in FP8 that have scales, by block, by row or one for all, read as F32: the product of weight and scale; or as
+ * BF16, rounded to nearest even. Which scale is whose is as llama.cpp's converter has it (`dequant_simple`).
  */
 import type { ByteSource } from '../../model/byte-source.js'
 import type { DType } from '../../model/dtypes.js'
@@ -40,12 +40,18 @@ interface Weight {
 }
 
 /**
- * The same tensors with the weights in FP8 as BF16, and without their scales.
+ * The same tensors with the weights in FP8 as numbers of another dtype, and without their scales.
  * @param config the model's `config.json`, parsed
  * @param sources those of the tensors; the ones that dequantize are added
  * @throws AprError `APR_BAD_INDEX` for scales that do not fit their weight
  */
-export function dequantized(tensors: readonly PlacedTensor[], config: unknown, sources: ByteSource[]): PlacedTensor[] {
+export function dequantized(
+  tensors: readonly PlacedTensor[],
+  config: unknown,
+  sources: ByteSource[],
+  dtype: 'BF16' | 'F32',
+): PlacedTensor[] {
+  const width = dtype === 'BF16' ? 2 : 4
   const settings = fp8Settings(config)
   if (!settings) return [...tensors]
   const { suffix, block, unused } = settings
@@ -68,14 +74,14 @@ export function dequantized(tensors: readonly PlacedTensor[], config: unknown, s
     if (!source) {
       source = { index: sources.length, weights: [] }
       virtual.set(placed.file, source)
-      sources.push(new DequantizingSource(stored, cache, source.weights))
+      sources.push(new DequantizingSource(stored, cache, source.weights, width))
     }
     const weight = weightOf(placed, scales, block)
     // Of an empty one nothing is read.
     if (size > 0) source.weights.push(weight)
-    const tensor = Object.freeze({ name, dtype: 'BF16' as const, shape, size: tensorBytes('BF16', shape) })
-    // Two bytes come of each: a place in the file is the same place twice as far on.
-    result.push({ tensor, file: source.index, position: placed.position * 2, padding: 0 })
+    const tensor = Object.freeze({ name, dtype, shape, size: tensorBytes(dtype, shape) })
+    // Two or four bytes come of each: a place in the file is the same place as many times as far on.
+    result.push({ tensor, file: source.index, position: placed.position * width, padding: 0 })
   }
   for (const { weights } of virtual.values()) weights.sort((a, b) => a.placed.position - b.placed.position)
   return result
@@ -133,31 +139,34 @@ class ScaleCache {
   }
 }
 
-/** The weights of one file as they are in BF16: byte `2 n` of it is made of byte `n` of the file. */
+/** The weights of one file with `width` bytes each: byte `width * n` of it is made of byte `n` of the file. */
 class DequantizingSource implements ByteSource {
   readonly name: string
   readonly size: number
   readonly #stored: ByteSource
   readonly #cache: ScaleCache
   readonly #weights: readonly Weight[]
+  readonly #width: 2 | 4
 
-  constructor(stored: ByteSource, cache: ScaleCache, weights: readonly Weight[]) {
+  constructor(stored: ByteSource, cache: ScaleCache, weights: readonly Weight[], width: 2 | 4) {
     this.name = stored.name
-    this.size = stored.size * 2
+    this.size = stored.size * width
     this.#stored = stored
     this.#cache = cache
     this.#weights = weights
+    this.#width = width
   }
 
   async read(target: Uint8Array, position: number): Promise<void> {
     let done = 0
     while (done < target.length) {
-      const at = (position + done) / 2
+      const at = (position + done) / this.#width
       const weight = this.#weightAt(at)
       const offset = at - weight.placed.position
-      const elements = Math.min((target.length - done) / 2, weight.placed.tensor.size - offset)
-      await this.#dequantize(weight, offset, target.subarray(done, done + elements * 2))
-      done += elements * 2
+      const elements = Math.min((target.length - done) / this.#width, weight.placed.tensor.size - offset)
+      const bytes = elements * this.#width
+      await this.#dequantize(weight, offset, target.subarray(done, done + bytes))
+      done += bytes
     }
   }
 
@@ -180,9 +189,10 @@ class DequantizingSource implements ByteSource {
 
   async #dequantize(weight: Weight, first: number, target: Uint8Array): Promise<void> {
     const { placed, cols, steps } = weight
-    const elements = target.length / 2
-    // The codes wait in the second half: what is written never overtakes what is read.
-    const codes = target.subarray(elements)
+    const elements = target.length / this.#width
+    // The codes wait at the end: what is written never overtakes what is read.
+    const codes = target.subarray(target.length - elements)
+    const multiply = this.#width === 2 ? multiplyToBf16 : multiplyToF32
     const [scales] = await Promise.all([this.#cache.of(weight), this.#stored.read(codes, placed.position + first)])
     const step = steps.at(-1) ?? 1
     for (let i = 0; i < elements;) {
@@ -217,7 +227,7 @@ const f32 = new Float32Array(1)
 const bits = new Uint32Array(f32.buffer)
 
 /** Makes the elements from `start` to `end`; gives the first that is not finite, or -1. */
-function multiply(codes: Uint8Array, scale: number, target: Uint8Array, start: number, end: number): number {
+function multiplyToBf16(codes: Uint8Array, scale: number, target: Uint8Array, start: number, end: number): number {
   for (let i = start; i < end; i++) {
     f32[0] = (VALUES[codes[i] ?? 0] ?? 0) * scale
     const value = bits[0] ?? 0
@@ -225,6 +235,20 @@ function multiply(codes: Uint8Array, scale: number, target: Uint8Array, start: n
     if ((value & 0x7f80_0000) === 0x7f80_0000 || (rounded & 0x7f80) === 0x7f80) return i
     target[2 * i] = rounded
     target[2 * i + 1] = rounded >>> 8
+  }
+  return -1
+}
+
+/** The same in F32. */
+function multiplyToF32(codes: Uint8Array, scale: number, target: Uint8Array, start: number, end: number): number {
+  for (let i = start; i < end; i++) {
+    f32[0] = (VALUES[codes[i] ?? 0] ?? 0) * scale
+    const value = bits[0] ?? 0
+    if ((value & 0x7f80_0000) === 0x7f80_0000) return i
+    target[4 * i] = value
+    target[4 * i + 1] = value >>> 8
+    target[4 * i + 2] = value >>> 16
+    target[4 * i + 3] = value >>> 24
   }
   return -1
 }

@@ -12,6 +12,8 @@ export interface SafetensorsModel extends ModelOf<'safetensors'> {
   readonly folder: string
   /** What stands beside the tensors, by name, as it stands there: `config.json`, the tokenizer's files, the model card. */
   readonly files: ReadonlyMap<string, Uint8Array>
+  /** Names of weights that are stored in FP8 and were rounded as they were read: to BF16. */
+  readonly fromFp8?: ReadonlySet<string> | undefined
 }
 
 declare module '../../model/model.js' {

@@ -2,14 +2,21 @@
 import type { ByteSource } from '../../model/byte-source.js'
 import { AprError } from '../../model/errors.js'
 import { compareNames } from '../../model/names.js'
-import { originOf, type FileDescription, type ModelInput, type OpenedModelOf, type PlacedTensor } from '../format.js'
+import {
+  originOf,
+  type FileDescription,
+  type ModelInput,
+  type OpenedModelOf,
+  type PlacedTensor,
+  type Reading,
+} from '../format.js'
 import { dequantized } from './fp8.js'
 import type { SafetensorsModel } from './model.js'
 import { openShards, type Shard } from './shards.js'
 import { readSideFiles } from './side-files.js'
 
 /** @throws AprError for every rule that headers can break, and for files that do not make one model */
-export async function openModel(input: ModelInput): Promise<OpenedSafetensorsModel> {
+export async function openModel(input: ModelInput, { fp8 = 'BF16' }: Reading = {}): Promise<OpenedSafetensorsModel> {
   const shards = await openShards(input)
   const { files, sources: beside } = await readSideFiles(input)
   const sources = shards.map(({ source }) => source)
@@ -18,7 +25,9 @@ export async function openModel(input: ModelInput): Promise<OpenedSafetensorsMod
       .map(({ tensor, position }): PlacedTensor => ({ tensor, file, position, padding: 0 }))
       .sort((a, b) => compareNames(a.tensor.name, b.tensor.name)),
   )
-  const tensors = dequantized(stored, configOf(files), sources)
+  const tensors = dequantized(stored, configOf(files), sources, fp8)
+  const isRounded = ({ file }: PlacedTensor): boolean => fp8 === 'BF16' && file >= shards.length
+  const fromFp8 = tensors.filter(isRounded).map(({ tensor }) => tensor.name)
   const origin = originOf(sources)
   const model: SafetensorsModel = Object.freeze({
     format: 'safetensors',
@@ -27,6 +36,7 @@ export async function openModel(input: ModelInput): Promise<OpenedSafetensorsMod
     folder: input.folderName,
     // Weights that are no longer in FP8 must not be called so.
     files: tensors.length === stored.length ? files : withoutQuantization(files),
+    ...(fromFp8.length > 0 && { fromFp8: new Set(fromFp8) }),
     ...(origin && { origin }),
   })
   return new OpenedSafetensorsModel(input, shards, beside, sources, model, tensors)

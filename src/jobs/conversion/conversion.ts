@@ -3,7 +3,7 @@ import { dirname } from 'node:path'
 import { outputPath, statOrUndefined } from '../../files/output/output-place.js'
 import { absolutePath, toPath, type FilePath } from '../../files/path.js'
 import { isByteSource } from '../../files/open-source.js'
-import { layoutBytes, type MetadataEntry, type OpenedModel } from '../../formats/format.js'
+import { layoutBytes, type MetadataEntry, type OpenedModel, type Reading } from '../../formats/format.js'
 import { formatOf, FORMATS } from '../../formats/formats.js'
 import type { ByteSource } from '../../model/byte-source.js'
 import type { DType } from '../../model/dtypes.js'
@@ -126,7 +126,7 @@ export async function planConversion(
     const path = toPath('the output', given.output)
     output = { given: path, absolute: outputPath(path, true) }
   })
-  const opened = await openModel(found)
+  const opened = await openModel(found, undefined, readingFor(checked, output))
   try {
     const { model, stage, summary } = await planOf(opened, output, checked)
     const folder = output === undefined ? beside : await folderOf(output.absolute, summary.outputFormat)
@@ -139,6 +139,15 @@ export async function planConversion(
   } finally {
     await found.close()
   }
+}
+
+/** Weights in FP8 are rounded once: where GGUF of another dtype than BF16 is made, not before. */
+export function readingFor(
+  { to, outtype }: Pick<Checked<ConvertOptions, typeof CONVERT_OPTIONS>, 'to' | 'outtype'>,
+  output: FilePath | undefined,
+): Reading {
+  const isGguf = (to ?? formatByName(output?.absolute ?? '')) === 'gguf'
+  return { fp8: isGguf && (outtype === 'f32' || outtype === 'f16') ? 'F32' : 'BF16' }
 }
 
 /**

@@ -9,7 +9,7 @@ import { turn } from '../../streams/event-loop.js'
 import { openModel } from '../../streams/open-input.js'
 import { readOpened } from '../../streams/reader.js'
 import { writeOpened } from '../../streams/writer.js'
-import { planOf, type Conversion, type ConvertOptions, type ConvertReport } from './conversion.js'
+import { planOf, readingFor, type Conversion, type ConvertOptions, type ConvertReport } from './conversion.js'
 import { openToRead } from '../reading/input.js'
 import { peakMemoryBytes } from '../mode.js'
 import { observed } from '../observe.js'
@@ -47,7 +47,7 @@ async function runJob(
     place = { given, absolute: outputPath(given, true) }
   })
   const { onProgress, signal } = checked
-  const opened = await openModel(found)
+  const opened = await openModel(found, undefined, readingFor(checked, place))
   const prepare = async (): Promise<{ conversion: Conversion; target: Output }> => {
     await turn()
     const conversion = await planOf(opened, place, checked)

@@ -2,7 +2,7 @@
 import { anyLaneNotFinite, firstNotFinite } from "../finite";
 import { IMPORTANCE, INPUT, OUTPUT, ROW_MEAN_SQUARES } from "../memory";
 import { f32ToF16 } from "../pack";
-import { setCandidates, tryCandidates } from "./candidates";
+import { setWeightedCandidates, tryCandidates } from "./candidates";
 import { storeClamps } from "./clamp";
 import { BY_IMPORTANCE, MIN, SCALE, groupAddress, prepare, setSubBlock } from "./group";
 import { searchLevels } from "./levels";
@@ -20,14 +20,14 @@ const BATCH: i32 = 16;
  */
 export function q4_1Weighted(blocks: i32): i32 {
   storeClamps(15);
-  setCandidates(-0.9, 0.05, 37, 14, 15);
+  setWeightedCandidates(15);
   return fitBlocks(blocks, Q4_1_BYTES);
 }
 
 /** The same for Q5_1. */
 export function q5_1Weighted(blocks: i32): i32 {
   storeClamps(31);
-  setCandidates(-0.9, 0.05, 37, 14, 31);
+  setWeightedCandidates(31);
   return fitBlocks(blocks, Q5_1_BYTES);
 }
 

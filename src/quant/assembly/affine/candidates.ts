@@ -11,7 +11,7 @@ import {
   clampMost, clampZero, nearestHolds, needsNoClamp, needsOnlyCap, roundAndCap, roundAndClamp, roundAnyAndClamp,
 } from "./clamp";
 import {
-  BEST_BASE, BEST_ERROR, BEST_INVERSE, ELEMENT_BYTES, FITTED, MIN, QUANT, SCALE, SUM_W, SUM_X, TRY_BASE, TRY_INVERSE,
+  BEST_BASE, BEST_ERROR, BEST_INVERSE, ELEMENT_BYTES, FITTED, MIN, QUANT, SCALE, SUM_W, SUM_X, TRY_INVERSE,
   TRY_MIN, TRY_SCALE, TRY_VALID, WEIGHT, X, X_MAX, X_MIN, elementsBytes, groupAddress,
 } from "./group";
 import { isHopeless } from "./hopeless";
@@ -33,6 +33,11 @@ export function setCandidates(firstChange: f32, changeStep: f32, candidates: i32
   most = mostValue;
 }
 
+/** The same for every type with importance. */
+export function setWeightedCandidates(mostValue: f32): void {
+  setCandidates(-0.9, 0.05, 37, 26, mostValue);
+}
+
 /** Tries all candidates on the four groups from `firstGroup` on. */
 @inline
 export function tryCandidates(firstGroup: usize, isAbsolute: bool): void {
@@ -49,9 +54,7 @@ export function tryCandidates(firstGroup: usize, isAbsolute: bool): void {
     turn(c, a, numerator, isDoubted, isAbsolute);
     turn(d, b, numerator, isDoubted, isAbsolute);
   }
-  // Brings the last errors of c and d in; the candidate that it sums for a and b goes nowhere.
-  turn(a, c, most, false, isAbsolute);
-  turn(b, d, most, false, isAbsolute);
+  finish(c, d, isAbsolute);
 }
 
 @inline
@@ -68,6 +71,41 @@ function turnSquared(sums: usize, errors: usize, numerator: f32, isDoubted: bool
   takeTurn(sums, errors, numerator, isDoubted, false);
 }
 
+/** Second passes of the last candidate of two groups, side by side. */
+function finish(a: usize, b: usize, isAbsolute: bool): void {
+  if (isAbsolute) {
+    addErrors(a, b, true);
+  } else if (v128.any_true(v128.or(v128.load(a, TRY_VALID), v128.load(b, TRY_VALID)))) {
+    addErrors(a, b, false);
+  }
+}
+
+@inline
+function addErrors(a: usize, b: usize, isAbsolute: bool): void {
+  const scaleA = v128.load(a, TRY_SCALE);
+  const scaleB = v128.load(b, TRY_SCALE);
+  const offsetA = v128.load(a, TRY_MIN);
+  const offsetB = v128.load(b, TRY_MIN);
+  let errorA = f32x4.splat(0);
+  let errorB = f32x4.splat(0);
+  const end = a + elementsBytes;
+  let other = b;
+  for (let element = a; element < end; element += ELEMENT_BYTES) {
+    errorA = f32x4.add(errorA, errorOf(element, scaleA, offsetA, isAbsolute));
+    errorB = f32x4.add(errorB, errorOf(other, scaleB, offsetB, isAbsolute));
+    other += ELEMENT_BYTES;
+  }
+  accept(a, errorA);
+  accept(b, errorB);
+}
+
+/** What an element adds to its candidate's error. */
+@inline
+function errorOf(element: usize, scale: v128, offset: v128, isAbsolute: bool): v128 {
+  const e = f32x4.sub(f32x4.add(f32x4.mul(scale, v128.load(element, QUANT)), offset), v128.load(element, X));
+  return f32x4.mul(v128.load(element, WEIGHT), isAbsolute ? f32x4.abs(e) : f32x4.mul(e, e));
+}
+
 // How the values of a turn are rounded.
 const UNCLAMPED = 0;
 const CAPPED = 1;
@@ -80,7 +118,6 @@ function takeTurn(sums: usize, errors: usize, numerator: f32, isDoubted: bool, i
   const min = v128.load(sums, MIN);
   const inverse = f32x4.div(f32x4.splat(numerator), f32x4.sub(v128.load(sums, X_MAX), min));
   v128.store(sums, inverse, TRY_INVERSE);
-  v128.store(sums, min, TRY_BASE);
   if (v128.any_true(v128.load(errors, TRY_VALID))) chooseRounding(sums, errors, isDoubted, inverse, min, true, isAbsolute);
   else chooseRounding(sums, errors, isDoubted, inverse, min, false, isAbsolute);
 }
@@ -96,7 +133,13 @@ function chooseRounding(
   if (needsNoClamp(low, high)) passes(sums, errors, isDoubted, inverse, min, withErrors, UNCLAMPED, isAbsolute);
   else if (needsOnlyCap(low, high)) passes(sums, errors, isDoubted, inverse, min, withErrors, CAPPED, isAbsolute);
   else if (nearestHolds(low, high)) passes(sums, errors, isDoubted, inverse, min, withErrors, CLAMPED, isAbsolute);
-  else passes(sums, errors, isDoubted, inverse, min, withErrors, ANY, isAbsolute);
+  else passesOfAny(sums, errors, isDoubted, inverse, min, isAbsolute);
+}
+
+/** Out of line: its loop would take registers from the others. */
+function passesOfAny(sums: usize, errors: usize, isDoubted: bool, inverse: v128, min: v128, isAbsolute: bool): void {
+  if (isAbsolute) passes(sums, errors, false, inverse, min, true, ANY, true);
+  else passes(sums, errors, isDoubted, inverse, min, true, ANY, false);
 }
 
 /** The last three are constants of each place of call: every combination is a loop of its own. */
@@ -129,9 +172,7 @@ function passes(
     sumXL = f32x4.add(sumXL, f32x4.mul(wq, x));
 
     if (withErrors) {
-      const e = f32x4.sub(f32x4.add(f32x4.mul(scale, v128.load(other, QUANT)), offset), v128.load(other, X));
-      const size = isAbsolute ? f32x4.abs(e) : f32x4.mul(e, e);
-      error = f32x4.add(error, f32x4.mul(v128.load(other, WEIGHT), size));
+      error = f32x4.add(error, errorOf(other, scale, offset, isAbsolute));
       other += ELEMENT_BYTES;
     }
   }
@@ -165,10 +206,11 @@ function accept(group: usize, error: v128): void {
   const bestError = v128.load(group, BEST_ERROR);
   const better = v128.and(f32x4.lt(error, bestError), v128.load(group, TRY_VALID));
   v128.store(group, v128.bitselect(error, bestError, better), BEST_ERROR);
+  // The values were counted from the min so far, which has not changed since.
+  replace(group, BEST_BASE, MIN, better);
   replace(group, SCALE, TRY_SCALE, better);
   replace(group, MIN, TRY_MIN, better);
   replace(group, BEST_INVERSE, TRY_INVERSE, better);
-  replace(group, BEST_BASE, TRY_BASE, better);
 }
 
 @inline

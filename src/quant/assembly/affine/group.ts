@@ -23,12 +23,11 @@ export const MIN: usize = 128;
 /** What the values of the fit so far came from: `round(BEST_INVERSE * (x - BEST_BASE))`. */
 export const BEST_INVERSE: usize = 144;
 export const BEST_BASE: usize = 160;
-/** The candidate in work: `i`, the min its values count from, its scale and min, the lanes in which it could be accepted. */
+/** The candidate in work: `i`, its scale and min, the lanes in which it could be accepted. Its values count from MIN. */
 export const TRY_INVERSE: usize = 176;
-export const TRY_BASE: usize = 192;
-export const TRY_SCALE: usize = 208;
-export const TRY_MIN: usize = 224;
-export const TRY_VALID: usize = 240;
+export const TRY_SCALE: usize = 192;
+export const TRY_MIN: usize = 208;
+export const TRY_VALID: usize = 224;
 
 // Then 16 or 32 elements: value, weight in the error, quantized value of the candidate in work.
 export const ELEMENTS: usize = 256;

@@ -16,8 +16,12 @@ const MAX_SQUARES: f32 = 1e30;
  *  - the second pass: 120. An e is off by 3 u A, w e^2 by 6 u w A^2 (18 in sum), its products and sums by 34 u (102);
  *  - the sums that come in are off by 33 u at most, up to 4 operations follow: 37 for `squares`, 72 for `mixed` twice;
  *  - the last addition and subtraction: 6.
- * The margin is 512. Underflow, 2^-150 an operation, vanishes in what remains: SUM_X2 is NaN unless the root mean square r
- * is between 1e-9 and 1e9, so `squares` >= 32 r^3, 11 |s| r^2 and 64 |m| r^2, which covers what s or m may multiply.
+ * The margin is 512. Underflow, 2^-150 an operation, vanishes in what remains:
+ *  - without importance: SUM_X2 is NaN unless the root mean square r is between 1e-9 and 1e9, so `squares` >= 32 r^3,
+ *    11 |s| r^2 and 64 |m| r^2, which covers what s or m may multiply;
+ *  - with importance: SUM_X2 is NaN unless every weight is above 1e-12, their sum below 1e9, the range and so every |x| below
+ *    1e6, and sum(wxx) above 1e-20. Some q is not 0, or the determinant would be: `squares` >= 1e-12 s^2, 1e-12 m^2, 1e-20,
+ *    and what underflows is below 1e-9 of that.
  * MAX_SQUARES keeps every step from overflow. NaN anywhere answers "not hopeless".
  */
 @inline

@@ -4,7 +4,7 @@ import { BLOCK_ELEMENTS, BLOCK_INPUT_BYTES, IMPORTANCE, INPUT, OUTPUT } from "..
 import { f32ToF16, lowBytes, maxLaneOrZero } from "../pack";
 import { roundBits } from "../rounding";
 import { f16ToF32 } from "../widen";
-import { setCandidates, tryCandidates } from "./candidates";
+import { setCandidates, setWeightedCandidates, tryCandidates } from "./candidates";
 import { storeClamps } from "./clamp";
 import { BY_IMPORTANCE, BY_MAGNITUDE, MIN, SCALE, groupAddress, prepare, setSubBlock } from "./group";
 import { anyLevels, decode, plainLevels } from "./levels";
@@ -27,7 +27,7 @@ const GROUPS_A_BLOCK: usize = 4;
 export function q2k(blocks: i32, isWeighted: bool): i32 {
   storeClamps(MAX_VALUE);
   setSubBlock(16);
-  if (isWeighted) setCandidates(-0.9, 0.05, 37, 14, MAX_VALUE);
+  if (isWeighted) setWeightedCandidates(MAX_VALUE);
   else setCandidates(-0.5, 0.1, 16, 16, MAX_VALUE);
   for (let block = 0; block < blocks; block += 2) {
     // Two super-blocks at a time. The last of an odd number is fitted beside itself.

@@ -4,7 +4,7 @@ import { BLOCK_ELEMENTS, BLOCK_INPUT_BYTES, IMPORTANCE, INPUT, OUTPUT } from "..
 import { f32ToF16, maxLaneOrZero, packHeader } from "../pack";
 import { roundBits } from "../rounding";
 import { f16ToF32 } from "../widen";
-import { setCandidates, tryCandidates } from "./candidates";
+import { setCandidates, setWeightedCandidates, tryCandidates } from "./candidates";
 import { storeClamps } from "./clamp";
 import { BY_AVERAGE, BY_IMPORTANCE, MIN, SCALE, groupAddress, prepare, setSubBlock } from "./group";
 import { anyLevels, decode, plainLevels } from "./levels";
@@ -16,16 +16,13 @@ const MAX_SCALE: f32 = 63;
 const Q4K_BYTES: usize = 144;
 const Q5K_BYTES: usize = 176;
 
-/** Candidates of both with importance. */
-const WEIGHTED_CANDIDATES = 37;
-
 /**
  * Fits the first `blocks` super-blocks of INPUT into OUTPUT: the bytes of llama.cpp. Returns -1, or the index of the first
  * element that is NaN or infinite; OUTPUT is then undefined.
  */
 export function q4k(blocks: i32, isWeighted: bool): i32 {
   storeClamps(15);
-  if (isWeighted) setCandidates(-0.9, 0.05, WEIGHTED_CANDIDATES, 14, 15);
+  if (isWeighted) setWeightedCandidates(15);
   else setCandidates(-1, 0.1, 21, 14, 15);
   return fitBlocks(blocks, isWeighted, Q4K_BYTES);
 }
@@ -33,7 +30,7 @@ export function q4k(blocks: i32, isWeighted: bool): i32 {
 /** The same for Q5_K. */
 export function q5k(blocks: i32, isWeighted: bool): i32 {
   storeClamps(31);
-  if (isWeighted) setCandidates(-0.9, 0.05, WEIGHTED_CANDIDATES, 14, 31);
+  if (isWeighted) setWeightedCandidates(31);
   else setCandidates(-0.5, 0.1, 16, 10, 31);
   return fitBlocks(blocks, isWeighted, Q5K_BYTES);
 }

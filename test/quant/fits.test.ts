@@ -3,15 +3,17 @@ import { readFileSync } from 'node:fs'
 import { test } from 'tap'
 import { dequantize } from 'apr-stream'
 import { DTYPES } from '../../dist/model/dtypes.js'
+import type { BlockDType } from '../../dist/quant/block.js'
 import type { Kernel } from '../../dist/quant/kernel.js'
 import { createScalarKernel } from '../../dist/quant/scalar.js'
 import { createSimdKernel } from '../../dist/quant/simd.js'
 import { randomBits } from '../helpers/random.js'
 
-type SignedDType = 'Q3_K' | 'Q6_K' | 'Q4_0' | 'Q5_0'
+const SUPER_BLOCKS = ['Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K'] as const
+const BLOCKS = ['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1'] as const
 
 interface Golden {
-  readonly dtype: SignedDType
+  readonly dtype: BlockDType
   readonly isWeighted: boolean
   /** SHA-256 of the blocks that llama.cpp's library makes, and of the f32 values that it decodes them to. */
   readonly bytes: string
@@ -49,6 +51,60 @@ const GOLDEN: readonly Golden[] = [
     bytes: '6a3883e699e371622ed909c6b1536b775edacb09f3cad72003622a15d8fe8652',
     decoded: '0f3863ae8e9c1ec66c129544174db205c826613764b294f72aaf39b10cd36e9b',
     rare: 'q6k-imatrix.bin',
+  },
+  {
+    dtype: 'Q2_K',
+    isWeighted: false,
+    bytes: '165f912ba17fb8d19e90ef4f4d5c06df91f3c6cac11392ca802c5443cf9ca839',
+    decoded: '8b9d8257c40ae2cf276df2a6b82ea876d9bc57b2a2f241118b4eb72b79614af5',
+    rare: 'q2k.bin',
+  },
+  {
+    dtype: 'Q2_K',
+    isWeighted: true,
+    bytes: '13863d0f0319fe8fc71951b04245d99725c2aac38ff046710157785f0855b64a',
+    decoded: '4dfac53928608c45a8b86b64c2203bcd19457ada14579c4145b2712ff5e435a5',
+    rare: 'q2k-imatrix.bin',
+  },
+  {
+    dtype: 'Q4_K',
+    isWeighted: false,
+    bytes: 'a6971778da8f73ffd957d362bde15b1936da2a7759388782a5f7239e182ef792',
+    decoded: '3daf6a21a440f61f9605dd7881d295517467aebd7df1a9e165454d32b90fcdbb',
+    rare: 'q4k.bin',
+  },
+  {
+    dtype: 'Q4_K',
+    isWeighted: true,
+    bytes: '76755eaf5f807992615e7416774cd51a8c3536df4f47cd7e62983edb8fd10a7f',
+    decoded: '9ff1b6640617bad2b73b964728197dc053156b2c7420a5d1b9dfcd982afcc73b',
+    rare: 'q4k-imatrix.bin',
+  },
+  {
+    dtype: 'Q5_K',
+    isWeighted: false,
+    bytes: '75ae6bb3d38d8f010ba03a44765242b3212a2c12f36719dd79d5fa7ddd2bd178',
+    decoded: 'bba9f0456a544aa4c7b81404c2adca7d00b75654f454faa232cd89a05769569e',
+    rare: 'q5k.bin',
+  },
+  {
+    dtype: 'Q5_K',
+    isWeighted: true,
+    bytes: '2833216529417233b847fad6bd6eeb897b1d78245e794048d8b361e456edccc8',
+    decoded: 'c0e8b63494c5b5f344613cf47b9e55a53a17a218bade12e43f5695caa2101432',
+    rare: 'q5k-imatrix.bin',
+  },
+  {
+    dtype: 'Q4_1',
+    isWeighted: true,
+    bytes: '5d031799440011181f3c6e8b82ea7c8567fb04fed924b0c4ab07cda1cb60deb1',
+    decoded: '383e385490783349e6de8fbce0ec8dca0c4339129deeb7b346c36a53b3fda384',
+  },
+  {
+    dtype: 'Q5_1',
+    isWeighted: true,
+    bytes: '386061cfa0e598f5687d25c3edac03727e233741f22478d17e7931f9a9a881f2',
+    decoded: '8aac0c5aafd156b39ca2f83dc4ad74a0a10f8dabaaccfd45173602a862a56521',
   },
   {
     dtype: 'Q4_0',
@@ -111,6 +167,10 @@ const VALUES: Readonly<Record<string, (scale: number) => number>> = {
   'near the largest': () => sign() * 3e38 * random(),
   subnormal: () => sign() * 1e-40 * random(),
   constant: (scale) => scale,
+  'all positive': (scale) => scale + 0.01 * random(),
+  // With importance the best min can be 0 here, far above the values, and the scale negative.
+  'negative, and as good as constant': (scale) => -scale * (1 + 1e-7 * Math.round(3 * random())),
+  'negative, but for few as good as constant': (scale) => -scale * (1 + (random() < 0.05 ? 1e-3 : 1e-7) * random()),
 }
 
 /** What one value's importance is. */
@@ -137,7 +197,7 @@ for (const [kind, value] of Object.entries(VALUES)) {
       simd.input.set(scalar.input)
       simd.importance.set(scalar.importance)
       simd.rowMeanSquares.set(scalar.rowMeanSquares)
-      for (const dtype of ['Q3_K', 'Q6_K', 'Q4_0', 'Q5_0'] as const) {
+      for (const dtype of [...SUPER_BLOCKS, ...BLOCKS]) {
         const { blockElements, blockBytes } = DTYPES[dtype]
         const blocks = (32 * 256) / blockElements
         const [expected, found] = [scalar, simd].map((kernel) => {
@@ -153,7 +213,7 @@ for (const [kind, value] of Object.entries(VALUES)) {
 }
 
 void test('any number of super-blocks has the same bytes, and nothing behind them is read or written', (t) => {
-  for (const dtype of ['Q3_K', 'Q6_K'] as const) {
+  for (const dtype of SUPER_BLOCKS) {
     const { blockBytes } = DTYPES[dtype]
     for (const isWeighted of [false, true]) {
       for (const blocks of [1, 2, 3, 4, 5, 9]) {
@@ -176,7 +236,7 @@ void test('any number of super-blocks has the same bytes, and nothing behind the
 })
 
 void test('a value that is not finite is refused wherever it stands, with importance and without', (t) => {
-  for (const dtype of ['Q3_K', 'Q6_K', 'Q4_0', 'Q5_0'] as const) {
+  for (const dtype of [...SUPER_BLOCKS, ...BLOCKS]) {
     for (const isWeighted of [false, true]) {
       for (const rest of [0, 0.5]) {
         for (const value of [NaN, Infinity, -Infinity]) {
@@ -200,7 +260,7 @@ void test('a value that is not finite is refused wherever it stands, with import
 })
 
 /** @param importance of a row, the same for all rows */
-function blocksOf(dtype: SignedDType, values: Float32Array, kernel: Kernel, importance?: Float32Array): Uint8Array {
+function blocksOf(dtype: BlockDType, values: Float32Array, kernel: Kernel, importance?: Float32Array): Uint8Array {
   const { blockElements, blockBytes } = DTYPES[dtype]
   const found = new Uint8Array((values.length / blockElements) * blockBytes)
   const meanSquares = importance ? rowMeanSquares(values, importance.length) : []

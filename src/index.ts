@@ -1,7 +1,7 @@
 export { AprError, type AprErrorCode, type AprErrorJson, type ErrorPlace } from './model/errors.js'
 export type { TensorInfo } from './model/tensor.js'
 export type { TensorRecord } from './model/record.js'
-export type { FileIdentity, Model, ModelOf, Models } from './model/model.js'
+export type { FileIdentity, FormatName, Model, ModelOf, Models } from './model/model.js'
 export {
   arrayKv,
   kv,
@@ -39,7 +39,7 @@ export type { Fit } from './quant/kernel.js'
 export { selectAsApr, selectByDefault, type Kept, type Reason, type Select } from './quant/policy.js'
 export { dequantize, dequantizeQ4K } from './quant/dequantize.js'
 export { quantize } from './jobs/quantize.js'
-export type { JobSummary, Progress, QuantizeOptions, QuantizeReport } from './jobs/job.js'
+export type { JobSummary, OutputFile, Progress, QuantizeOptions, QuantizeReport } from './jobs/job.js'
 export { convert } from './jobs/conversion/convert.js'
 export {
   planConversion,
@@ -49,10 +49,8 @@ export {
   type ConvertedTensor,
   type ConvertOptions,
   type ConvertReport,
-  type OutputFile,
   type SourceTensor,
 } from './jobs/conversion/conversion.js'
-export type { FormatName } from './jobs/conversion/ways.js'
 export type { MetadataEntry } from './formats/format.js'
 export { plan, type DTypeCensus, type Plan, type PlannedTensor, type PlanOptions } from './jobs/plan.js'
 export { inspect, type InspectedTensor, type Inspection } from './jobs/reading/inspect.js'

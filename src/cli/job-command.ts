@@ -1,6 +1,6 @@
 /** What the commands that write a model have in common. */
 import type { ConvertOptions } from '../jobs/conversion/conversion.js'
-import type { FormatName } from '../jobs/conversion/ways.js'
+import type { FormatName } from '../model/model.js'
 import { inFlags } from './flags.js'
 import { SCHEMA_VERSION } from './json.js'
 import { printJson } from './output.js'

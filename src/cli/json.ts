@@ -3,7 +3,7 @@
  * `schemaVersion` stays; fields may be added.
  */
 import type { ConversionPlan, ConvertReport } from '../jobs/conversion/conversion.js'
-import type { FormatName } from '../jobs/conversion/ways.js'
+import type { FormatName } from '../model/model.js'
 import type { Inspection } from '../jobs/reading/inspect.js'
 import type { Plan } from '../jobs/plan.js'
 import type { QuantizeReport } from '../jobs/job.js'

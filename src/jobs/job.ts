@@ -6,8 +6,7 @@ import type { RecipeChoices } from '../streams/quantize/recipe.js'
 import type { Q4KOptions } from '../streams/quantize/q4k.js'
 import type { ReaderOptions } from '../streams/reader.js'
 import type { Mode, ModeOptions } from './mode.js'
-import type { OutputFile } from './conversion/conversion.js'
-import type { FormatName } from './conversion/ways.js'
+import type { FormatName } from '../model/model.js'
 
 export interface QuantizeOptions extends Q4KOptions, RecipeChoices, ReaderOptions, ModeOptions {
   /**
@@ -60,6 +59,13 @@ export interface QuantizeReport extends JobSummary {
   readonly seconds: number
   /** Peak resident memory of the whole process so far. */
   readonly peakMemoryBytes: number
+}
+
+/** A file of an output. */
+export interface OutputFile {
+  readonly name: string
+  /** Exactly. */
+  readonly bytes: number
 }
 
 /** What a plan and a report both tell. */

@@ -20,6 +20,8 @@ export interface ModelOf<Name extends string> {
 /** A model of any format: `format` says which. */
 export type Model = Models[keyof Models]
 
+export type FormatName = Model['format']
+
 /** Which file something is, whatever path or link leads to it. */
 export interface FileIdentity {
   readonly device: bigint

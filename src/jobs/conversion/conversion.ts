@@ -8,17 +8,17 @@ import { formatOf, FORMATS } from '../../formats/formats.js'
 import type { ByteSource } from '../../model/byte-source.js'
 import type { DType } from '../../model/dtypes.js'
 import { AprError, located } from '../../model/errors.js'
-import type { Model } from '../../model/model.js'
+import type { FormatName, Model } from '../../model/model.js'
 import type { Checked } from '../../options/check.js'
 import { CONVERSION_PLAN_OPTIONS, type CONVERT_OPTIONS } from '../../options/table.js'
 import type { ReaderOptions } from '../../streams/reader.js'
 import { openModel } from '../../streams/open-input.js'
 import type { ToGgufOptions } from '../../streams/convert/to-gguf.js'
 import { openToRead } from '../reading/input.js'
-import type { Progress } from '../job.js'
+import type { OutputFile, Progress } from '../job.js'
 import { freeBytes, placeOf } from '../open-output.js'
 import { folderOf } from '../plan.js'
-import { checkSplit, formatByName, PASS, wayTo, type FormatName, type JobStage } from './ways.js'
+import { checkSplit, formatByName, PASS, wayTo, type JobStage } from './ways.js'
 
 export interface ConvertOptions extends ToGgufOptions, ReaderOptions {
   /** Format of the output. Default: the one that its name speaks of. */
@@ -40,13 +40,6 @@ export interface ConvertOptions extends ToGgufOptions, ReaderOptions {
 export interface ConversionPlanOptions extends ConvertOptions {
   /** Where the output would go: its name tells the format, its disk the free space. */
   output?: string | URL | undefined
-}
-
-/** A file of an output. */
-export interface OutputFile {
-  readonly name: string
-  /** Exactly. */
-  readonly bytes: number
 }
 
 /** What a tensor of the output is made of. */

@@ -2,15 +2,13 @@
 import type { Piece } from '../../convert/tensor-plan.js'
 import { FORMATS } from '../../formats/formats.js'
 import { AprError } from '../../model/errors.js'
-import type { Model } from '../../model/model.js'
+import type { FormatName, Model } from '../../model/model.js'
 import type { TensorInfo } from '../../model/tensor.js'
 import { aprStage } from '../../streams/convert/to-apr.js'
 import { ggufConversion, ggufStage, type CheckedToGgufOptions } from '../../streams/convert/to-gguf.js'
 import { passStage } from '../../streams/tensor-stages.js'
 import { toTransform, type RecordStage, type StageShape } from '../../streams/stage.js'
 import type { TensorTransform } from '../../streams/face.js'
-
-export type FormatName = Model['format']
 
 export const FORMAT_NAMES = Object.keys(FORMATS) as FormatName[]
 

@@ -3,7 +3,7 @@ import type { ByteSource } from '../../model/byte-source.js'
 import { openModel } from '../../streams/open-input.js'
 import { parameterCount, type TensorInfo } from '../../model/tensor.js'
 import { READ_OPTIONS } from '../../options/table.js'
-import type { FormatName } from '../conversion/ways.js'
+import type { FormatName } from '../../model/model.js'
 import { openToRead, type ReadOptions } from './input.js'
 
 /** A tensor and where it stands. */

@@ -4,7 +4,7 @@ import { release } from '../../records/buffers.js'
 import { openModel } from '../../streams/open-input.js'
 import { READ_OPTIONS } from '../../options/table.js'
 import { readOpened } from '../../streams/reader.js'
-import type { FormatName } from '../conversion/ways.js'
+import type { FormatName } from '../../model/model.js'
 import { openToRead, type ReadOptions } from './input.js'
 
 export interface Verification {

@@ -15,7 +15,7 @@ import { randomBits } from '../helpers/random.js'
 import { randomRows } from '../helpers/random-rows.js'
 import { llamaLibraryOrWhyNot, type LlamaLibrary } from './library.js'
 
-const COUNT = Number(process.env['LLAMA_BLOCKS'] ?? 10_000)
+const COUNT = Number(process.env['LLAMA_BLOCKS'] ?? 20_000)
 const SEED = Number(process.env['LLAMA_SEED'] ?? 1)
 /** Super-blocks that are compared at once. */
 const BATCH = 256

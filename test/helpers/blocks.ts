@@ -1,14 +1,21 @@
 /** Values become blocks, as a job hands them to a kernel; and what is different about blocks. */
 import { DTYPES } from '../../dist/model/dtypes.js'
 import type { BlockDType } from '../../dist/quant/block.js'
-import type { Kernel } from '../../dist/quant/kernel.js'
+import type { Fit, Kernel } from '../../dist/quant/kernel.js'
 
-/** Fits rows of whole blocks. @param importance of a row, the same for all rows; undefined: without */
+interface How {
+  /** Default: search. */
+  readonly fit?: Fit
+  /** Of a row, the same for all rows; undefined: without. */
+  readonly importance?: Float32Array | undefined
+}
+
+/** Fits rows of whole blocks. */
 export function fitBlocks(
   dtype: BlockDType,
   values: Float32Array,
   kernel: Kernel,
-  importance?: Float32Array,
+  { fit = 'search', importance }: How = {},
 ): Uint8Array {
   const { blockElements, blockBytes } = DTYPES[dtype]
   const found = new Uint8Array((values.length / blockElements) * blockBytes)
@@ -21,7 +28,7 @@ export function fitBlocks(
       kernel.rowMeanSquares[i / 32] = meanSquares[Math.floor((first + i) / (importance?.length ?? 1))] ?? 0
     }
     const blocks = part.length / blockElements
-    const isFinite = kernel.fit({ dtype, fit: 'search', isWeighted: importance !== undefined }, blocks)
+    const isFinite = kernel.fit({ dtype, fit, isWeighted: importance !== undefined }, blocks)
     if (!isFinite) throw new Error(`a value of ${dtype} is not finite`)
     found.set(kernel.output.subarray(0, blocks * blockBytes), (first / blockElements) * blockBytes)
   }

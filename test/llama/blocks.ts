@@ -35,7 +35,7 @@ function compare(dtype: BlockDType, library: LlamaLibrary): void {
         const { values, rowElements, ...rest } = randomRows(seed, BATCH * 256)
         const importance = isWeighted ? rest.importance : undefined
         const expected = library.quantize(dtype, values, rowElements, importance)
-        const blocks = differingBlocks(fitBlocks(dtype, values, kernel, importance), expected, blockBytes)
+        const blocks = differingBlocks(fitBlocks(dtype, values, kernel, { importance }), expected, blockBytes)
         if (blocks.length > 0) different.push(`rows of seed ${seed}: blocks ${blocks.join(', ')}`)
       }
       t.strictSame(different, [])

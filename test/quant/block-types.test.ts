@@ -148,7 +148,9 @@ const floats = (name: string): Float32Array => new Float32Array(Uint8Array.from(
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
 const input = floats('q4k/input.f32')
+const matrix = floats('kquants/imatrix.f32')
 const rare = floats('kquants/rare/input.f32')
+const rareMatrix = floats('kquants/rare/imatrix.f32')
 
 for (const dtype of BLOCK_DTYPES.filter((name) => BLOCK_TYPES[name])) {
   for (const [index, { bytes, decoded }] of GOLDEN[dtype].entries()) {
@@ -159,7 +161,7 @@ for (const dtype of BLOCK_DTYPES.filter((name) => BLOCK_TYPES[name])) {
 
     for (const [name, kernel] of Object.entries(KERNELS)) {
       void test(`${what}, kernel ${name}: the bytes of llama.cpp for every family of data`, (t) => {
-        const found = fitBlocks(dtype, input, kernel, isWeighted ? floats('kquants/imatrix.f32') : undefined)
+        const found = fitBlocks(dtype, input, kernel, { importance: isWeighted ? matrix : undefined })
         const expected = url(`kquants/${file}`)
         // The hash says it for all; where the blocks are kept they say where.
         if (existsSync(expected)) {
@@ -172,15 +174,14 @@ for (const dtype of BLOCK_DTYPES.filter((name) => BLOCK_TYPES[name])) {
       const expected = url(`kquants/rare/${file}`)
       if (!existsSync(expected)) continue
       void test(`${what}, kernel ${name}: the bytes of llama.cpp for blocks that forgive no slip`, (t) => {
-        const found = fitBlocks(dtype, rare, kernel, isWeighted ? floats('kquants/rare/imatrix.f32') : undefined)
+        const found = fitBlocks(dtype, rare, kernel, { importance: isWeighted ? rareMatrix : undefined })
         t.strictSame(differingBlocks(found, readFileSync(expected), DTYPES[dtype].blockBytes), [])
         t.end()
       })
     }
 
     void test(`${what}: decodes to the values that llama.cpp decodes`, (t) => {
-      const importance = isWeighted ? floats('kquants/imatrix.f32') : undefined
-      const blocks = fitBlocks(dtype, input, KERNELS['simd'] as Kernel, importance)
+      const blocks = fitBlocks(dtype, input, KERNELS['simd'] as Kernel, { importance: isWeighted ? matrix : undefined })
       t.equal(sha256(new Uint8Array(patternsOf(dequantize(dtype, blocks)).buffer)), decoded)
       t.end()
     })

@@ -6,6 +6,8 @@ import { test } from 'tap'
 import { cli } from '../helpers/command.js'
 import { arbitraryTensor, fixture, modelBytes, SAMPLE } from '../helpers/files.js'
 
+const GGUF = 'test/fixtures/hf/small/gguf/tiny-llama-f32.convert.gguf'
+
 type Fields = Record<string, unknown>
 
 /** A model with a value that cannot be quantized. */
@@ -31,6 +33,8 @@ async function printed(folder: string): Promise<[type: string, json: Fields][]> 
     ['VerifyJson', ['verify', bad]],
     ['ErrorJson', ['quantize', nan]],
     ['ErrorJson', ['inspect', join(folder, 'missing.apr')]],
+    ['ConvertJson', ['convert', GGUF, '-o', join(folder, 'out.gguf')]],
+    ['ConversionPlanJson', ['convert', GGUF, '-o', join(folder, 'out.gguf'), '--plan']],
   ]
   const results = await Promise.all(commands.map(([, args]) => cli([...args, '--json'])))
   return commands.map(([type], i) => [type, JSON.parse(results[i]?.stdout ?? '') as Fields])
@@ -54,6 +58,8 @@ void test('every JSON output has a schemaVersion, and the fields that docs/cli.m
     ['With `--json`, the report:', fieldsOf(0)],
     ['With `--plan --json`, the plan:', fieldsOf(1)],
     ['## inspect', fieldsOf(2)],
+    ['With `convert --json`, the report:', fieldsOf(7)],
+    ['With `convert --plan --json`, the plan:', fieldsOf(8)],
     ['## verify', fieldsOf(3)],
   ]
   for (const [heading, found] of cases) {

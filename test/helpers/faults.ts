@@ -145,14 +145,21 @@ export interface ChildOptions {
   killAt?: number
   /** Stops the process by SIGSTOP before the call that has this label. */
   stopAt?: string
+  /** The function of the package that is called. Default `quantize`. */
+  call?: 'quantize' | 'convert'
 }
 
 /** A process that quantizes `input` to `output` by a call of the package, and prints its report or its error as JSON. */
-export function spawnJob(input: string, output: string, options: object, { killAt, stopAt }: ChildOptions = {}): Child {
+export function spawnJob(
+  input: string,
+  output: string,
+  options: object,
+  { killAt, stopAt, call = 'quantize' }: ChildOptions = {},
+): Child {
   const program = `
     import { basename } from 'node:path'
     import fs from 'fs-extra'
-    import { quantize } from 'apr-stream'
+    import { ${call} } from 'apr-stream'
     let count = 0
     const [killAt, stopAt] = ${JSON.stringify([killAt ?? -1, stopAt ?? ''])}
     for (const name of ${JSON.stringify(FUNCTIONS)}) {
@@ -164,7 +171,7 @@ export function spawnJob(input: string, output: string, options: object, { killA
       }
     }
     try {
-      console.log(JSON.stringify(await quantize(...${JSON.stringify([input, output, options])})))
+      console.log(JSON.stringify(await ${call}(...${JSON.stringify([input, output, options])})))
     } catch ({ code, message, file }) {
       console.log(JSON.stringify({ code, message, file }))
       process.exitCode = 1

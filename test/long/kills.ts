@@ -3,7 +3,7 @@
  * of their moments. Then one process for every call to the file system that a job makes.
  */
 import { test } from 'tap'
-import { KILL_CASES, killAtEveryCall } from './kill-at-every-call.js'
+import { KILL_CASES, killAtEveryCall, killSeveralAtEveryCall, SEVERAL } from './kill-at-every-call.js'
 import { killAtRandom } from './kill-at-random.js'
 
 const [count = 200, seed = 1] = process.argv.slice(2).map(Number)
@@ -24,4 +24,13 @@ for (const options of KILL_CASES) {
     const { kills, problems } = await killAtEveryCall(t.testdir(), options)
     t.same(problems, [], `${kills} kills`)
   })
+}
+
+for (const [what, files] of Object.entries(SEVERAL)) {
+  for (const options of KILL_CASES) {
+    void test(`killed at every call to the file system, ${what}, ${JSON.stringify(options)}`, async (t) => {
+      const { kills, problems } = await killSeveralAtEveryCall(t.testdir(), files, options)
+      t.same(problems, [], `${kills} kills`)
+    })
+  }
 }

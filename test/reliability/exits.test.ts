@@ -4,9 +4,9 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
-import { quantize } from 'apr-stream'
+import { convert, quantize } from 'apr-stream'
 import { filesIn, SAMPLE, sameBytes } from '../helpers/files.js'
-import { largeModel, PLAIN_ENVIRONMENT, spawnCli, until } from '../helpers/faults.js'
+import { contents, largeModel, PLAIN_ENVIRONMENT, spawnCli, until } from '../helpers/faults.js'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -90,6 +90,30 @@ for (const [when, program] of Object.entries(PROGRAMS)) {
     t.end()
   })
 }
+
+void test('a process that exits while it writes several files leaves nothing but what stood there, or with resume what goes on', async (t) => {
+  const model = 'test/fixtures/hf/small/models/tiny-llama-f32'
+  const options = { splitMaxBytes: 100_000, recordBytes: 4096, highWaterMark: 1 }
+  const program = (output: string, more: object): string => `
+    const { convert } = await import('apr-stream')
+    const onProgress = ({ bytes, totalBytes }) => bytes > 0.7 * totalBytes && process.exit(7)
+    await convert(${JSON.stringify(model)}, ${JSON.stringify(output)}, { ...${JSON.stringify({ ...options, ...more })}, onProgress })`
+  for (const [output, more] of [
+    ['x.gguf', { pre: 'smollm' }],
+    ['new/', {}],
+  ] as const) {
+    const folder = t.testdir({ whole: {}, broken: {} })
+    const [whole, broken] = ['whole', 'broken'].map((name) => join(folder, name, output)) as [string, string]
+    t.equal(exitOf(program(broken, more), broken), 7)
+    t.same(filesIn(join(folder, 'broken')), [], `${output}: nothing is left`)
+    t.equal(exitOf(program(broken, { ...more, resume: true }), broken), 7)
+    await convert(model, whole, { ...options, ...more })
+    const { resumedTensors } = await convert(model, broken, { ...options, ...more, resume: true })
+    t.ok(resumedTensors > 0, `${output}: ${resumedTensors} tensors were there`)
+    const inside = output === 'new/' ? output : ''
+    t.same(contents(join(folder, 'broken', inside)), contents(join(folder, 'whole', inside)), output)
+  }
+})
 
 void test('a process that exits before any call that it makes while it writes leaves nothing', (t) => {
   const folder = t.testdir()

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test, type Test } from 'tap'
 import type { TensorRecord } from 'apr-stream'
+import { partialBytes } from '../../dist/files/output/output-files.js'
+import { findPlace } from '../../dist/files/output/output-place.js'
 import { FORMATS } from '../../dist/formats/formats.js'
 import { formatReader } from '../../dist/streams/reader.js'
 import { formatWriter } from '../../dist/streams/writer.js'
@@ -94,6 +96,19 @@ async function failEveryCall(t: Test, folder: string, overwrite: boolean, job: (
   }
   t.same(problems, [], `${calls.length} calls, ${failed} failed`)
 }
+
+void test('partial files of an output that was cut another way count as room', async (t) => {
+  const folder = t.testdir()
+  const output = join(folder, 'x.gguf')
+  const part = Buffer.alloc(64 * 1024, 1)
+  for (const n of [1, 2, 3]) writeFileSync(join(folder, `x-0000${n}-of-00003.gguf.partial`), part)
+  writeFileSync(join(folder, 'other-00001-of-00003.gguf.partial'), part)
+  const isPart = (name: string): boolean => FORMATS.gguf.isPart?.('x.gguf', name) === true
+  const files = [{ name: 'x-00001-of-00002.gguf' }, { name: 'x-00002-of-00002.gguf' }]
+  const place = await findPlace(output)
+  t.equal(await partialBytes(place, files, isPart), 3 * part.length)
+  t.equal(await partialBytes(place, [{ name: 'x-00001-of-00003.gguf' }], isPart), 3 * part.length, 'each once')
+})
 
 void test('a process may be killed at any call: what stood there comes back, or the new is there whole', async (t) => {
   const folder = join(t.testdir(), 'out')

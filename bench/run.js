@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --quick] [-- --rounds N]`: the three sections in one run, as a table, as JSON, and as charts that
+ * `npm run bench [-- --quick] [-- --rounds N]`: all sections in one run, as a table, as JSON, and as charts that
  * docs/performance.md shows.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -7,6 +7,7 @@ import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { barChart, lineChart } from './lib/chart.js'
+import { benchBlockTypes, blockTypeTable } from './block-types.js'
 import { benchGrowth } from './growth.js'
 import { benchHandOver } from './hand-over.js'
 import { benchKernels, FROM_F16 } from './kernel.js'
@@ -30,6 +31,10 @@ const note = (/** @type {string} */ line) => console.log(`note: ${line}`)
 try {
   const kernels = await benchKernels({ rounds: rounds + 2, threads, note })
   printKernels(kernels)
+  const blockTypes = await benchBlockTypes({ rounds: rounds + 2, note })
+  console.log('\nBlock types, one thread: a fit alone, and from F32 in memory and back to it')
+  const [head, ...rows] = blockTypeTable(blockTypes)
+  table(head, rows)
   const kernelRates = Object.fromEntries(
     kernels.figures
       .filter(({ who }) => who === FROM_F16)
@@ -58,7 +63,7 @@ try {
     counts: flags.quick ? [10, 1_000, 10_000] : [10, 1_000, 10_000, 50_000],
   })
   printGrowth(growth)
-  save({ machine: machine(), kernels, whole, handOver, growth })
+  save({ machine: machine(), kernels, blockTypes, whole, handOver, growth })
 } finally {
   rmSync(folder, { recursive: true })
 }

@@ -22,7 +22,7 @@
  * @throws {RangeError} when `rounds` is no positive integer.
  *
  * @example
- * const { ours, theirs } = await interleave({ ours: () => quantize(a), theirs: () => llama.quantizeSearch(a, 64, 4096) }, { rounds: 9 });
+ * const { ours, theirs } = await interleave({ ours: () => quantize(a), theirs: () => llama.quantizeSearchInto(a, 64, 4096, b) }, { rounds: 9 });
  * console.log(theirs.median / ours.median);
  */
 export async function interleave(variants, { rounds, onRun }) {

@@ -12,18 +12,18 @@ const require = createRequire(import.meta.url)
 const PACKAGE = '@node-llama-cpp/linux-x64'
 
 /** `enum ggml_type` of ggml.h. */
-const GGML_TYPE_Q4_K = 12
-
-const SUPER_BLOCK_ELEMENTS = 256
-const SUPER_BLOCK_BYTES = 144
+const GGML_TYPES = {
+  ...{ Q4_0: 2, Q4_1: 3, Q5_0: 6, Q5_1: 7, Q8_0: 8, Q2_K: 10, Q3_K: 11, Q4_K: 12, Q5_K: 13, Q6_K: 14 },
+  ...{ IQ4_NL: 20, IQ4_XS: 23 },
+}
 
 /**
  * @typedef {object} Llama
  * @property {string} version ggml's version, the llama.cpp release it was built from, and the npm package.
- * @property {(values: Float32Array, rows: number, rowElements: number) => Uint8Array} quantizeSearch Q4_K of a matrix
- *   without an importance matrix, into a fresh array of `rows * rowElements / 256 * 144` bytes.
  * @property {(values: Float32Array, rows: number, rowElements: number, blocks: Uint8Array) => Uint8Array} quantizeSearchInto
- *   The same into the caller's array, so that a timed call allocates nothing.
+ *   Q4_K of a matrix without importance, into the caller's array, so that a timed call allocates nothing.
+ * @property {(dtype: keyof typeof GGML_TYPES, values: Float32Array, rowElements: number, blocks: Uint8Array, importance?: Float32Array) => Uint8Array} quantizeInto
+ *   Any block type, of whole rows; `importance` is that of one row, the same for all.
  *
  * @typedef {{ unavailable: string }} Unavailable Why the peer cannot run here.
  */
@@ -66,19 +66,20 @@ export async function openLlama({ onUnavailable } = {}) {
   )
   const release = llamaRelease(folder)
 
-  /** @type {Llama['quantizeSearchInto']} */
-  const quantizeSearchInto = (values, rows, rowElements, blocks) => {
-    if (rowElements % SUPER_BLOCK_ELEMENTS !== 0) {
-      throw new RangeError(`expected rows of a multiple of ${SUPER_BLOCK_ELEMENTS} elements, found ${rowElements}`)
+  for (const type of Object.values(GGML_TYPES)) library.func('void ggml_quantize_init(int type)')(type)
+
+  /** @type {Llama['quantizeInto']} */
+  const quantizeInto = (dtype, values, rowElements, blocks, importance) => {
+    const type = GGML_TYPES[dtype]
+    const rows = values.length / rowElements
+    if (!Number.isInteger(rows)) {
+      throw new RangeError(`expected whole rows of ${rowElements} values, found ${values.length}`)
     }
-    if (values.length !== rows * rowElements) {
-      throw new RangeError(`expected ${rows} x ${rowElements} values, found ${values.length}`)
-    }
-    const expectedBytes = rows * Number(rowSize(GGML_TYPE_Q4_K, rowElements))
+    const expectedBytes = rows * Number(rowSize(type, rowElements))
     if (blocks.byteLength !== expectedBytes) {
       throw new RangeError(`expected ${expectedBytes} bytes of blocks, found ${blocks.byteLength}`)
     }
-    const writtenBytes = Number(quantizeChunk(GGML_TYPE_Q4_K, values, blocks, 0, rows, rowElements, null))
+    const writtenBytes = Number(quantizeChunk(type, values, blocks, 0, rows, rowElements, importance ?? null))
     if (writtenBytes !== expectedBytes) {
       throw new Error(`expected ggml_quantize_chunk to write ${expectedBytes} bytes, found ${writtenBytes}`)
     }
@@ -87,14 +88,8 @@ export async function openLlama({ onUnavailable } = {}) {
 
   return {
     version: `ggml ${ggmlVersion()}, llama.cpp ${release}, ${PACKAGE} ${packageVersion}`,
-    quantizeSearch: (values, rows, rowElements) =>
-      quantizeSearchInto(
-        values,
-        rows,
-        rowElements,
-        new Uint8Array((values.length / SUPER_BLOCK_ELEMENTS) * SUPER_BLOCK_BYTES),
-      ),
-    quantizeSearchInto,
+    quantizeInto,
+    quantizeSearchInto: (values, rows, rowElements, blocks) => quantizeInto('Q4_K', values, rowElements, blocks),
   }
 }
 

@@ -5,7 +5,7 @@ import { statfs } from 'node:fs/promises'
 import { Output } from '../files/output/output.js'
 import { partialBytes } from '../files/output/output-files.js'
 import { findPlace, type OutputPlace } from '../files/output/output-place.js'
-import type { OutputOptions, PhaseProgress } from '../files/output/output-options.js'
+import type { PhaseProgress } from '../files/output/output-options.js'
 import { naming } from '../files/open-source.js'
 import type { FilePath } from '../files/path.js'
 import { layoutBytes, type Layout } from '../formats/format.js'
@@ -42,8 +42,7 @@ export async function openOutput(
   const found = await placeOf({ given, absolute }, format.nameInFolder, options.splitMaxBytes)
   const place = { ...found, fileTensors: options.fileTensors }
   const layout = format.layout(model, place)
-  const isPart = format.isPart?.bind(format, place.name)
-  if (options.spaceCheck) await checkSpace(place, layout, isPart, given)
+  if (options.spaceCheck) await checkSpace(place, layout, given)
   const { overwrite, resume, signal, onProgress } = options
   const onCheck = onProgress && ((done: PhaseProgress) => onProgress({ phase: 'checking', ...done }))
   try {
@@ -51,7 +50,7 @@ export async function openOutput(
       ...{ overwrite, resume, signal, onCheck },
       job: job && jobName(layout, job),
       origin: model.origin,
-      isPart,
+      isPart: format.isPart?.bind(format, place.name),
     })
   } catch (error) {
     throw naming(given, error, place.path)
@@ -79,16 +78,11 @@ function jobName({ files }: Layout, job: readonly unknown[]): string {
 }
 
 /** @throws AprError `APR_NO_SPACE` with both numbers */
-async function checkSpace(
-  place: OutputPlace,
-  layout: Layout,
-  isPart: OutputOptions['isPart'],
-  file: string,
-): Promise<void> {
+async function checkSpace(place: OutputPlace, layout: Layout, file: string): Promise<void> {
   const needed = layoutBytes(layout)
   // A link may lead to another disk; a folder that is still to be made will be on that of the one it is in.
   const folder = place.isNewFolder ? dirname(place.folder) : place.folder
-  const free = (await freeBytes(folder)) + (await partialBytes(place, layout.files, isPart))
+  const free = (await freeBytes(folder)) + (await partialBytes(place, layout.files))
   if (free < needed) {
     const what = `expected ${needed} bytes free on the output's disk, found ${free}; \`spaceCheck: false\` starts all the same`
     throw new AprError('APR_NO_SPACE', what, { file })

@@ -103,11 +103,17 @@ void test('partial files of an output that was cut another way count as room', a
   const part = Buffer.alloc(64 * 1024, 1)
   for (const n of [1, 2, 3]) writeFileSync(join(folder, `x-0000${n}-of-00003.gguf.partial`), part)
   writeFileSync(join(folder, 'other-00001-of-00003.gguf.partial'), part)
-  const isPart = (name: string): boolean => FORMATS.gguf.isPart?.('x.gguf', name) === true
-  const files = [{ name: 'x-00001-of-00002.gguf' }, { name: 'x-00002-of-00002.gguf' }]
+  const notes = { files: [1, 2, 3].map((n) => `x-0000${n}-of-00003.gguf`) }
+  writeFileSync(
+    `${output}.partial.journal`,
+    `${JSON.stringify({ pid: 1 })}
+${JSON.stringify(notes)}
+`,
+  )
   const place = await findPlace(output)
-  t.equal(await partialBytes(place, files, isPart), 3 * part.length)
-  t.equal(await partialBytes(place, [{ name: 'x-00001-of-00003.gguf' }], isPart), 3 * part.length, 'each once')
+  const files = [{ name: 'x-00001-of-00002.gguf' }, { name: 'x-00002-of-00002.gguf' }]
+  t.equal(await partialBytes(place, files), 3 * part.length)
+  t.equal(await partialBytes(place, [{ name: 'x-00001-of-00003.gguf' }]), 3 * part.length, 'each once')
 })
 
 void test('a process may be killed at any call: what stood there comes back, or the new is there whole', async (t) => {

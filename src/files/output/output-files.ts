@@ -1,9 +1,16 @@
 /** Which files an output is made of, and which an earlier one has left. */
 import fs from 'fs-extra'
 import { AprError } from '../../model/errors.js'
-import type { Placing } from './journal.js'
+import { parseJournal, type Placing } from './journal.js'
 import type { OutputOptions } from './output-options.js'
-import { filePath, partialPath, refuseSameFile, statOrUndefined, type OutputPlace } from './output-place.js'
+import {
+  filePath,
+  journalPath,
+  partialPath,
+  refuseSameFile,
+  statOrUndefined,
+  type OutputPlace,
+} from './output-place.js'
 import type { Place } from './part.js'
 import type { Paths } from './placing.js'
 
@@ -14,29 +21,26 @@ export type FileNames = readonly { readonly name: string }[]
  * Bytes on the disk that a new run would use again or free: those of an earlier run's partial files, which may be others
  * than its own, of an output that was cut another way.
  */
-export async function partialBytes(
-  place: OutputPlace,
-  files: FileNames,
-  isPart: OutputOptions['isPart'] = () => false,
-): Promise<number> {
-  const own = files.map(({ name }) => name)
-  const there = place.isNewFolder ? [] : await fs.readdir(place.folder)
-  const others = there
-    .filter((name) => name.endsWith(PARTIAL_ENDING))
-    .map((name) => name.slice(0, -PARTIAL_ENDING.length))
-    .filter((name) => isPart(name) && !own.includes(name))
+export async function partialBytes(place: OutputPlace, files: FileNames): Promise<number> {
+  const names = new Set([...files.map(({ name }) => name), ...(await journaledFiles(place))])
   let bytes = 0
   for (const { path } of await placesOf(
     place,
-    [...own, ...others].map((name) => ({ name })),
+    Array.from(names, (name) => ({ name })),
   )) {
     bytes += Number((await statOrUndefined(partialPath(path)))?.blocks ?? 0) * 512
   }
   return bytes
 }
 
-/** How names of partial files end. */
-const PARTIAL_ENDING = partialPath('')
+/** Files that an earlier run has noted, where it has left a journal. */
+async function journaledFiles({ path }: OutputPlace): Promise<readonly string[]> {
+  const journal = journalPath(path)
+  const isThere = (await statOrUndefined(journal).catch(() => undefined))?.isFile()
+  const text = isThere ? await fs.readFile(journal, 'utf8').catch(() => '') : ''
+  // The first line says who holds the lock.
+  return parseJournal(text.split('\n').slice(1)).files
+}
 
 export async function placesOf(place: OutputPlace, files: FileNames): Promise<Place[]> {
   const places: Place[] = []

@@ -10,6 +10,8 @@ const fixtures = join(import.meta.dirname, '..', '..', 'test', 'fixtures', 'hf',
 export const sampleFolder = join(fixtures, 'models', 'Golden-Llama-3.2-Instruct')
 /** What llama.cpp's own converter makes of it. */
 export const sampleExpected = join(fixtures, 'expected', 'Golden-Llama-3.2-Instruct.json')
+/** What llama.cpp's `llama-imatrix` finds of it. */
+export const sampleMatrix = join(fixtures, 'imatrix', 'Golden-Llama-3.2-Instruct', 'imatrix.gguf')
 /** Its tokenizer is a made-up one, so that it must be told how it splits text: real ones are recognized. */
 export const samplePre = 'llama-bpe'
 

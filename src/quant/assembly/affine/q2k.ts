@@ -1,4 +1,10 @@
-/** Q2_K: sub-blocks of 16, scales and mins of 4 bits. */
+/**
+ * Q2_K: sub-blocks of 16, scales and mins of 4 bits.
+ *
+ * Without importance 85 % of the time are the candidates, and of a turn about half is outside its loop of 16 elements. Tried
+ * without gain: elements two or four a round of the loop, one form of rounding for all, min and max found while transposing,
+ * the third division only where it is needed.
+ */
 import { anyLaneNotFinite, firstNotFinite } from "../finite";
 import { BLOCK_ELEMENTS, BLOCK_INPUT_BYTES, IMPORTANCE, INPUT, OUTPUT } from "../memory";
 import { f32ToF16, lowBytes, maxLaneOrZero } from "../pack";

@@ -3,7 +3,7 @@ import { layoutBytes, type OpenedModel } from '../formats/format.js'
 import { FORMATS, formatOf } from '../formats/formats.js'
 import type { FormatName, Model } from '../model/model.js'
 import { freeBytes } from './open-output.js'
-import { checkSplit, formatByEnding, wayTo } from './conversion/ways.js'
+import { checkSplit, formatByName, wayTo } from './conversion/ways.js'
 import type { JobSummary, QuantizeOptions } from './job.js'
 import { AprError, located } from '../model/errors.js'
 import type { Checked } from '../options/check.js'
@@ -87,7 +87,7 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
   try {
     const { pre, config } = checked
     const { format } = opened.model
-    const to = checked.to ?? formatByEnding(output ?? '') ?? (checked.recipe === undefined ? format : 'gguf')
+    const to = checked.to ?? formatByName(output ?? '') ?? (checked.recipe === undefined ? format : 'gguf')
     checkSplit(to, checked.splitMaxBytes)
     const way = await wayTo(to, opened.model, { outtype: 'auto', pre, config })
     const converted = way ? located({ file: found.name }, () => way.derive(opened.model)) : opened.model

@@ -28,7 +28,7 @@ import { checkChoices, quantizationOf } from './quantization.js'
 import { progressStage, reporter } from './progress.js'
 import { run, taken } from './run.js'
 import { lossesOf, refuseWarnings } from './warnings.js'
-import { checkSplit, formatByEnding, wayTo, type JobStage } from './conversion/ways.js'
+import { checkSplit, formatByName, wayTo, type JobStage } from './conversion/ways.js'
 import { collect, writeWhole } from './write-in-memory.js'
 
 type CheckedOptions = Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>
@@ -120,7 +120,7 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   // For a model of many tensors each of these takes milliseconds: the event loop turns in between.
   await turn()
   const { pre, config, splitMaxBytes } = options
-  const to = options.to ?? formatByEnding(output.given) ?? (options.recipe === undefined ? model.format : 'gguf')
+  const to = options.to ?? formatByName(output.given) ?? (options.recipe === undefined ? model.format : 'gguf')
   checkSplit(to, splitMaxBytes)
   const way = await wayTo(to, model, { outtype: 'auto', pre, config })
   const converted = way ? located({ file: input.name }, () => way.derive(model)) : model

@@ -5,7 +5,7 @@ import { DTYPES } from '../model/dtypes.js'
 import type { LostBlocks } from '../quant/run.js'
 import type { Model } from '../model/model.js'
 import type { Select } from '../quant/policy.js'
-import { isQuantized, type Decision, type Quantization } from '../streams/quantize/quantization.js'
+import { isConverted, isQuantized, type Decision, type Quantization } from '../streams/quantize/quantization.js'
 
 /** A rule that has something to say of a model as a whole: which of its patterns match no tensor. */
 export interface WarningSelect extends Select {
@@ -48,7 +48,9 @@ export function lossesOf({ name, dtype, size }: TensorInfo, { blocks, greatest }
 }
 
 function nothingQuantized(decisions: readonly Decision[]): string[] {
-  if (decisions.some(isQuantized)) return []
+  // A recipe may be one that makes floats.
+  const isDone = decisions.some((decision) => isQuantized(decision) || ('rule' in decision && isConverted(decision)))
+  if (isDone) return []
   const counts = new Map<string, number>()
   for (const { reason } of decisions) counts.set(reason, (counts.get(reason) ?? 0) + 1)
   const reasons = [...counts].map(([reason, count]) => `${reason} ${count}`).join(', ')

@@ -25,13 +25,10 @@ const FILE = 'README.md'
 
 let yaml: typeof import('yaml') | undefined
 
-/**
- * Loads what model cards are read with, where there is one: it takes time and memory that most programs have no use for.
- * @param files of the model, by name
- */
-export async function prepareModelCard(files: ReadonlyMap<string, Uint8Array>): Promise<void> {
+/** Loads what model cards are read with, once there may be one: it takes time and memory that most programs have no use for. */
+export async function prepareModelCards(): Promise<void> {
   // webpack would make a file of its own of it: a bundle is to be whole.
-  if (files.has(FILE)) yaml ??= await import(/* webpackMode: "eager" */ 'yaml')
+  yaml ??= await import(/* webpackMode: "eager" */ 'yaml')
 }
 
 /**

@@ -1,5 +1,5 @@
 import { Transform } from 'streamx'
-import { prepareModelCard } from '../../convert/general/model-card.js'
+import { prepareModelCards } from '../../convert/general/model-card.js'
 import type { Outtype } from '../../convert/hf-model.js'
 import type { TargetTensor } from '../../convert/tensor-plan.js'
 import { readConfigFolder } from '../../files/config-folder.js'
@@ -53,7 +53,8 @@ export function toGguf(options: ToGgufOptions = {}): TensorTransform {
 export async function ggufConversion({ outtype, pre, config }: CheckedToGgufOptions, model: Model): Promise<GgufStage> {
   const folder = config === undefined ? undefined : await readConfigFolder(config)
   const files = folder?.files ?? (model.format === 'safetensors' ? model.files : undefined)
-  if (files) await prepareModelCard(files)
+  // Which files an APR model holds is in its metadata.
+  if (files?.has('README.md') ?? model.format === 'apr') await prepareModelCards()
   return new GgufStage({ outtype, pre, config: folder })
 }
 

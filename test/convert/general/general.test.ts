@@ -1,13 +1,13 @@
 import { test } from 'tap'
 import { generalKvs } from '../../../dist/convert/general/general.js'
-import { prepareModelCard } from '../../../dist/convert/general/model-card.js'
+import { prepareModelCards } from '../../../dist/convert/general/model-card.js'
 import { parameterCounts } from '../../../dist/convert/general/size-label.js'
 import type { HfModel } from '../../../dist/convert/hf-model.js'
 import { arrayHead, kvValue, type Kv } from '../../../dist/formats/formats.js'
 import type { TensorInfo } from '../../../dist/model/tensor.js'
 import { goldenExpected, goldenModels, goldenSideFiles, type GoldenTensor } from '../../helpers/golden-hf.js'
 
-await prepareModelCard(new Map([['README.md', Uint8Array.of()]]))
+await prepareModelCards()]]))
 
 for (const name of goldenModels()) {
   void test(`the general KVs of ${name} are the converter's`, async (t) => {

@@ -7,7 +7,7 @@ import { arrayHead, kvValue, type Kv } from '../../../dist/formats/formats.js'
 import type { TensorInfo } from '../../../dist/model/tensor.js'
 import { goldenExpected, goldenModels, goldenSideFiles, type GoldenTensor } from '../../helpers/golden-hf.js'
 
-await prepareModelCards()]]))
+await prepareModelCards()
 
 for (const name of goldenModels()) {
   void test(`the general KVs of ${name} are the converter's`, async (t) => {

@@ -8,10 +8,10 @@ import { findPlace, type OutputPlace } from '../files/output/output-place.js'
 import type { PhaseProgress } from '../files/output/output-options.js'
 import { naming } from '../files/open-source.js'
 import type { FilePath } from '../files/path.js'
-import { layoutBytes, type Layout } from '../formats/format.js'
-import { formatOf } from '../formats/formats.js'
+import { layoutBytes, type Layout, type LayoutOptions } from '../formats/format.js'
+import { formatOf, FORMATS } from '../formats/formats.js'
 import { AprError } from '../model/errors.js'
-import type { Model } from '../model/model.js'
+import type { FormatName, Model } from '../model/model.js'
 import { VERSION } from '../version.js'
 import type { Progress } from './job.js'
 
@@ -68,6 +68,17 @@ export async function placeOf(
   } catch (error) {
     throw naming(given, error, absolute)
   }
+}
+
+/** How an output is laid out: where it will stand, or, where that is not said, as one whose name is the format's. */
+export async function layoutPlace(
+  output: FilePath | undefined,
+  to: FormatName,
+  maxFileBytes: number | undefined,
+): Promise<LayoutOptions> {
+  const { extension, nameInFolder } = FORMATS[to]
+  if (output) return await placeOf(output, nameInFolder, maxFileBytes)
+  return { name: `model${extension}`, isFolder: false, maxFileBytes }
 }
 
 /** Heads say names, dtypes, shapes and metadata: with what is given all that decides the bytes. */

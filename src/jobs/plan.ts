@@ -1,8 +1,8 @@
 import { dirname } from 'node:path'
-import { layoutBytes, type OpenedModel } from '../formats/format.js'
+import { layoutBytes, type LayoutOptions, type OpenedModel } from '../formats/format.js'
 import { FORMATS, formatOf } from '../formats/formats.js'
 import type { FormatName, Model } from '../model/model.js'
-import { freeBytes } from './open-output.js'
+import { freeBytes, layoutPlace } from './open-output.js'
 import { checkSplit, formatByName, wayTo } from './conversion/ways.js'
 import type { JobSummary, QuantizeOptions } from './job.js'
 import { AprError, located } from '../model/errors.js'
@@ -18,7 +18,7 @@ import { refuseWarnings, warningsFor } from './warnings.js'
 import { isByteSource } from '../files/open-source.js'
 import type { ByteSource } from '../model/byte-source.js'
 import { findPlace, outputPath } from '../files/output/output-place.js'
-import { absolutePath, toPath } from '../files/path.js'
+import { absolutePath, toPath, type FilePath } from '../files/path.js'
 import type { DType } from '../model/dtypes.js'
 import { elementCount, type TensorInfo } from '../model/tensor.js'
 
@@ -77,25 +77,28 @@ export interface Planned {
  */
 export async function plan(input: string | URL | ByteSource, options: PlanOptions = {}): Promise<Plan> {
   const beside = isByteSource(input) ? undefined : dirname(absolutePath(toPath('the input', input)))
-  let output: string | undefined
+  let output: FilePath | undefined
   const { input: found, options: checked } = await openToRead(input, options, PLAN_OPTIONS, (given) => {
     checkMode(given)
     checkChoices(options)
-    if (given.output !== undefined) output = outputPath(given.output, true)
+    if (given.output === undefined) return
+    const path = toPath('the output', given.output)
+    output = { given: path, absolute: outputPath(path, true) }
   })
   const opened = await openModel(found)
   try {
     const { pre, config } = checked
     const { format } = opened.model
-    const to = checked.to ?? formatByName(output ?? '') ?? (checked.recipe === undefined ? format : 'gguf')
+    const to = checked.to ?? formatByName(output?.given ?? '') ?? (checked.recipe === undefined ? format : 'gguf')
     checkSplit(to, checked.splitMaxBytes)
     const way = await wayTo(to, opened.model, { outtype: 'auto', pre, config })
     const converted = way ? located({ file: found.name }, () => way.derive(opened.model)) : opened.model
     const quantization = await quantizationOf(checked)
-    const planned = planJob(quantization, converted, opened, checked)
+    const place = await layoutPlace(output, to, checked.splitMaxBytes)
+    const planned = planJob(quantization, converted, opened, place, checked)
     await quantization.close?.()
     if (checked.strict) refuseWarnings(planned.summary.warnings, found.name)
-    const folder = output === undefined ? beside : await folderOf(output, to)
+    const folder = output === undefined ? beside : await folderOf(output.absolute, to)
     return {
       ...planned.summary,
       ...planned.details,
@@ -115,13 +118,15 @@ export async function folderOf(output: string, format: FormatName): Promise<stri
 /**
  * What is known of a job without looking at a disk.
  * @param model what is quantized: the opened one, or what was made of it on the way
+ * @param place how the output is laid out
  * @throws AprError for tensors that the output's format cannot hold, and for a model without any
  */
 export function planJob(
   quantization: Quantization,
   model: Model,
   { model: source, input, size: inputBytes }: OpenedModel,
-  options: ModeChoice & Pick<Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>, 'splitMaxBytes' | 'select'>,
+  place: LayoutOptions,
+  options: ModeChoice & Pick<Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>, 'select'>,
 ): Planned {
   const quantized = quantization.of(model)
   const decisions = [...quantized.decisions.values()]
@@ -131,7 +136,7 @@ export function planJob(
     })
   }
   const format = formatOf(quantized.model)
-  const layout = format.layout(quantized.model, { name: '', isFolder: false, maxFileBytes: options.splitMaxBytes })
+  const layout = format.layout(quantized.model, place)
   const outputBytes = layoutBytes(layout)
   const mode = resolveMode(inputBytes, options)
   const selected = decisions.filter(isQuantized).length

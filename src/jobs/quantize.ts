@@ -22,7 +22,7 @@ import { openToRead } from './reading/input.js'
 import type { QuantizeOptions, QuantizeReport } from './job.js'
 import { checkMode, peakMemoryBytes } from './mode.js'
 import { observed } from './observe.js'
-import { openOutput } from './open-output.js'
+import { layoutPlace, openOutput } from './open-output.js'
 import { planJob, type Planned } from './plan.js'
 import { checkChoices, quantizationOf } from './quantization.js'
 import { progressStage, reporter } from './progress.js'
@@ -128,7 +128,8 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   try {
     const derived = located({ file: input.name }, () => quantization.derive(converted))
     await turn()
-    const planned = planJob(quantization, converted, opened, options)
+    const place = await layoutPlace(output, to, splitMaxBytes)
+    const planned = planJob(quantization, converted, opened, place, options)
     await turn()
     if (options.strict) refuseWarnings(planned.summary.warnings, input.name)
     const isNamed =

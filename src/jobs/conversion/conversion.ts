@@ -16,7 +16,7 @@ import { openModel } from '../../streams/open-input.js'
 import type { ToGgufOptions } from '../../streams/convert/to-gguf.js'
 import { openToRead } from '../reading/input.js'
 import type { OutputFile, Progress } from '../job.js'
-import { freeBytes, placeOf } from '../open-output.js'
+import { freeBytes, layoutPlace } from '../open-output.js'
 import { folderOf } from '../plan.js'
 import { checkSplit, formatByName, PASS, wayTo, type JobStage } from './ways.js'
 
@@ -165,10 +165,7 @@ export async function planOf(
   })
   const stage = way ?? PASS
   const model = located({ file: input.name }, () => stage.derive(source))
-  const { extension, nameInFolder } = FORMATS[to]
-  const nowhere = { name: `model${extension}`, isFolder: false, maxFileBytes: options.splitMaxBytes }
-  const place = output ? await placeOf(output, nameInFolder, options.splitMaxBytes) : nowhere
-  const layout = formatOf(model).layout(model, place)
+  const layout = formatOf(model).layout(model, await layoutPlace(output, to, options.splitMaxBytes))
   const sources = stage.sources?.(source)
   const used = new Set(sources ? [...sources.values()].flat() : model.tensors.map((tensor) => tensor.name))
   const summary: ConversionSummary = {

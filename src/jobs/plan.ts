@@ -95,7 +95,7 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
     const converted = way ? located({ file: found.name }, () => way.derive(opened.model)) : opened.model
     const quantization = await quantizationOf(checked)
     const place = await layoutPlace(output, to, checked.splitMaxBytes)
-    const planned = planJob(quantization, converted, opened, place, checked)
+    const planned = located({ file: found.name }, () => planJob(quantization, converted, opened, place, checked))
     await quantization.close?.()
     if (checked.strict) refuseWarnings(planned.summary.warnings, found.name)
     const folder = output === undefined ? beside : await folderOf(output.absolute, to)

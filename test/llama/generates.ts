@@ -16,6 +16,9 @@ import { goldenExpected, goldenFolder, goldenModels } from '../helpers/golden-hf
 const PACKAGES = ['node-llama-cpp@3.22.1', '@node-llama-cpp/linux-x64@3.22.1']
 const HOME = join(tmpdir(), 'apr-stream-llama-3.22.1')
 
+/** Every block type is in a file of one of them. */
+const RECIPES = ['Q4_K_M', 'Q2_K', 'Q5_K_S', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'IQ4_NL', 'IQ4_XS'] as const
+
 /** What is used of the package. */
 interface Sequence {
   evaluate(tokens: number[], options: { temperature: number; yieldEogToken: boolean }): AsyncIterable<number>
@@ -89,7 +92,7 @@ void test('converted models generate in llama.cpp what those of its own converte
   await llama.dispose()
 })
 
-void test('a model that was quantized on the way loads in llama.cpp, and generates', async (t) => {
+void test('models that were quantized on the way load in llama.cpp, and generate', async (t) => {
   const llama = await llamaOrWhyNot()
   if (typeof llama === 'string') {
     void t.test({ name: 'llama.cpp', skip: llama }, (skipped) => skipped.end())
@@ -98,9 +101,11 @@ void test('a model that was quantized on the way loads in llama.cpp, and generat
   const folder = t.testdir()
   for (const name of goldenModels()) {
     const { pre, prompt } = await goldenExpected(name)
-    const output = join(folder, `${name}.gguf`)
-    await quantize(goldenFolder(name), output, { pre })
-    t.equal((await generate(llama, output, prompt, 8)).length, 8, name)
+    for (const recipe of [undefined, ...RECIPES]) {
+      const output = join(folder, `${name}.${recipe ?? 'q4k'}.gguf`)
+      await quantize(goldenFolder(name), output, { pre, recipe })
+      t.equal((await generate(llama, output, prompt, 8)).length, 8, `${name}, ${recipe ?? 'q4k'}`)
+    }
   }
   await llama.dispose()
 })
@@ -115,9 +120,13 @@ void test('models of the other architectures load in llama.cpp, and generate', a
   // Of DeepSeek V3 without `q_lora_rank` llama.cpp refuses what its own converter makes.
   for (const name of Object.keys(TINY).filter((tiny) => tiny !== 'tiny-deepseek-tied')) {
     const output = join(folder, `${name}.gguf`)
-    await convert(await writeTiny(name, folder), output, { pre: 'qwen2' })
-    const found = await generate(llama, output, [10, 20, 30, 40, 50], 8).catch((error: unknown) => String(error))
-    t.equal(found.length, 8, `${name}: ${String(found)}`)
+    const input = await writeTiny(name, folder)
+    for (const recipe of [undefined, 'Q4_K_M', 'Q8_0'] as const) {
+      if (recipe === undefined) await convert(input, output, { pre: 'qwen2' })
+      else await quantize(input, output, { pre: 'qwen2', recipe, overwrite: true })
+      const found = await generate(llama, output, [10, 20, 30, 40, 50], 8).catch((error: unknown) => String(error))
+      t.equal(found.length, 8, `${name}, ${recipe ?? 'converted'}: ${String(found)}`)
+    }
   }
   await llama.dispose()
 })

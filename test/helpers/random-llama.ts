@@ -69,6 +69,28 @@ export function randomLlama(seed: number): RandomLlama {
   return { tensors, file: modelFile(tensors, blocks, experts), matrix: matrixFile(tensors) }
 }
 
+/**
+ * A model of so much work that two threads start: matrices of experts in F16 whose rows repeat, with importance. Recipes of
+ * super-blocks and of blocks of 32 both cut it between records that the threads take by turns.
+ */
+export function largeLlama(): RandomLlama {
+  const bits = randomBits(5)
+  const tile = encode(
+    'F16',
+    Float32Array.from({ length: 2 ** 17 }, () => bits() / 2 ** 32 - 0.5),
+  )
+  const tensor = (name: string, shape: readonly number[]): LlamaTensor => {
+    const count = shape.reduce((product, one) => product * one, 1)
+    const bytes = Buffer.concat(Array.from({ length: (count * 2) / tile.length }, () => tile))
+    const values = (shape[0] ?? 1) * (shape.at(-1) ?? 1)
+    const importance = Float32Array.from({ length: values }, () => bits() / 2 ** 30)
+    return { name, dtype: 'F16', shape, bytes, importance }
+  }
+  const kinds = { ffn_up_exps: [4, 2048, 512], ffn_down_exps: [4, 512, 2048], ffn_gate_exps: [4, 1024, 1024] }
+  const tensors = Object.entries(kinds).map(([kind, shape]) => tensor(`blk.0.${kind}.weight`, shape))
+  return { tensors, file: modelFile(tensors, 1, 4), matrix: matrixFile(tensors) }
+}
+
 function modelFile(tensors: readonly LlamaTensor[], blocks: number, experts: number): Buffer {
   return buildGguf({
     kvs: [

@@ -17,8 +17,9 @@ import {
   type QuantizeOptions,
   type RecipeText,
 } from 'apr-stream'
+import { threadsFor } from '../../dist/threads/executor.js'
 import { run, sameBytes } from '../helpers/files.js'
-import { converted, randomLlama, type RandomLlama } from '../helpers/random-llama.js'
+import { converted, largeLlama, randomLlama, type RandomLlama } from '../helpers/random-llama.js'
 import { randomBits } from '../helpers/random.js'
 
 const RUNS = Number(process.env['RANDOM_MODELS'] ?? 19)
@@ -58,6 +59,28 @@ for (let number = 0; number < RUNS; number++) {
     await otherWays(t, input, expected, name, { ...given, ...sizes })
   })
 }
+
+void test('as many threads as there are, and records of any size, give the bytes of one thread', async (t) => {
+  const folder = t.testdir()
+  const { tensors, file, matrix } = largeLlama()
+  const [input, imatrix] = [join(folder, 'in.gguf'), join(folder, 'matrix.gguf')]
+  writeFileSync(input, file)
+  writeFileSync(imatrix, matrix)
+  const elements = tensors.reduce((sum, { bytes }) => sum + bytes.length / 2, 0)
+  t.equal(threadsFor(elements, 2), 2)
+  for (const name of ['Q4_K_M', 'Q5_0'] as const) {
+    const make = async (options: QuantizeOptions): Promise<Buffer> => {
+      const output = join(folder, 'out.gguf')
+      await quantize(input, output, { recipe: name, imatrix, overwrite: true, ...options })
+      return readFileSync(output)
+    }
+    const expected = await make({ mode: 'memory', threads: 1 })
+    for (const recordBytes of [30_000, 2 ** 20, 2 ** 22]) {
+      const found = await make({ mode: 'stream', threads: 2, recordBytes })
+      sameBytes(t, found, expected, `${name}, records of ${recordBytes}`)
+    }
+  }
+})
 
 /** In memory: what every other way is to give. */
 async function inOneGo(t: Test, model: RandomLlama, input: string, options: Choices): Promise<Buffer> {

@@ -1,7 +1,7 @@
 /** Which quantization a job does: that of a recipe, or Q4_K for what a rule selects. */
 import { AprError } from '../model/errors.js'
-import type { Checked } from '../options/check.js'
-import type { QUANTIZE_OPTIONS } from '../options/table.js'
+import type { Checked, OptionRow } from '../options/check.js'
+import { QUANTIZE_OPTIONS } from '../options/table.js'
 import { recipeNamed } from '../recipes/names.js'
 import { Q4KQuantization } from '../streams/quantize/q4k.js'
 import type { Quantization } from '../streams/quantize/quantization.js'
@@ -19,8 +19,12 @@ const OF_RECIPES = [
  * @throws AprError `APR_BAD_OPTION` for options of the one kind of quantization where the other is asked for
  */
 export function checkChoices(options: QuantizeOptions): void {
-  const others = options.recipe === undefined ? OF_RECIPES : OF_Q4K
-  const wrong = others.find((name) => options[name] !== undefined)
+  const others: readonly (typeof OF_Q4K | typeof OF_RECIPES)[number][] =
+    options.recipe === undefined ? OF_RECIPES : OF_Q4K
+  // What is the default anyway changes nothing.
+  const isAsked = (name: (typeof others)[number]): boolean =>
+    options[name] !== undefined && options[name] !== (QUANTIZE_OPTIONS[name] as OptionRow).default
+  const wrong = others.find(isAsked)
   if (wrong === undefined) return
   const expected = options.recipe === undefined ? `\`recipe\` with \`${wrong}\`` : `no \`${wrong}\` with \`recipe\``
   throw new AprError('APR_BAD_OPTION', `expected ${expected}, found ${options.recipe === undefined ? 'none' : 'both'}`)

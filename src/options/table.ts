@@ -90,6 +90,9 @@ export const TO_GGUF_OPTIONS = {
   },
 } as const satisfies Record<string, OptionRow>
 
+/** `'Q6_K'`, ...: a list of all would hide the rest. */
+const TARGET_DTYPE: OptionKind<(typeof TARGET_DTYPES)[number]> = { ...oneOf(...TARGET_DTYPES), type: 'dtype' }
+
 /** What a recipe is asked for with. */
 const RECIPE_CHOICES = {
   imatrix: {
@@ -104,12 +107,12 @@ const RECIPE_CHOICES = {
       'dtypes by patterns, regular expressions that are searched in the names that tensors have in GGUF; the first that is found counts',
   },
   outputType: {
-    kind: oneOf(...TARGET_DTYPES),
+    kind: TARGET_DTYPE,
     derived: 'by the recipe',
     meaning: 'dtype of `output.weight`; of a tied model, which has none, of `token_embd.weight`',
   },
   embeddingType: {
-    kind: oneOf(...TARGET_DTYPES),
+    kind: TARGET_DTYPE,
     derived: 'by the recipe',
     meaning: 'dtype of `token_embd.weight`',
   },

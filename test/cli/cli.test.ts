@@ -49,7 +49,7 @@ void test('quantize writes FILE.q4k.apr beside the file, and says what it did', 
   const { code, stdout, stderr } = await cli(['quantize', 'model.apr'], folder)
   t.equal(code, 0)
   t.equal(stderr, '')
-  t.match(stdout, /^model\.q4k\.apr\n {2}1\.24 MB -> 255 kB, 4\.87 times smaller\n/)
+  t.match(stdout, /^model\.q4k\.apr\n {2}1\.24 MB -> 255 kB, 4\.87 times smaller, 6\.54 bits a weight\n/)
   t.match(stdout, '7 tensors quantized\n')
   t.match(stdout, '7 tensors kept: has fewer than 2 dimensions\n')
   t.match(stdout, '1 tensor kept: has fewer than 256 elements\n')
@@ -77,7 +77,10 @@ void test('--plan says what would be done, and writes nothing', async (t) => {
   const { code, stdout, stderr } = await cli(['quantize', 'model.apr', '--plan'], folder)
   t.equal(code, 0)
   t.equal(stderr, '')
-  t.match(stdout, 'model.apr -> model.q4k.apr\n  1,239,684 bytes -> 254,532 bytes, 4.87 times smaller\n')
+  t.match(
+    stdout,
+    'model.apr -> model.q4k.apr\n  1,239,684 bytes -> 254,532 bytes, 4.87 times smaller, 6.54 bits a weight\n',
+  )
   t.match(stdout, /\nlstm_cell\.weight_hh +\[512, 128\] +F32 -> Q4_K +262,144 +73,728 +quantized\n/)
   t.match(stdout, 'before: F32 15 (1.24 MB)')
 

@@ -46,9 +46,9 @@ export interface RecipeChoices {
   pure?: boolean | undefined
   /** Leave `output.weight` as it is. Default false. */
   leaveOutput?: boolean | undefined
-  /** Quantize tensors again that are quantized already. Default false: one is an error. */
+  /** Quantize tensors again that are quantized already; else one is an error. Default false. */
   allowRequantize?: boolean | undefined
-  /** Give a tensor whose rows are not whole blocks a dtype that takes them. Default true; else it is an error. */
+  /** Give a tensor whose rows are not whole blocks a dtype that takes them; else all such are an error. Default true. */
   fallback?: boolean | undefined
 }
 

@@ -259,7 +259,7 @@ function q4kBytes(tensor: StoredTensor, fit: Fit): Buffer {
       kernel.input.fill(0)
       kernel.input.set(values.subarray(start, Math.min(start + 256, row + rowElements)))
       kernel.fit({ dtype: 'Q4_K', fit }, 1)
-      blocks.push(Buffer.from(kernel.output))
+      blocks.push(Buffer.from(kernel.output.subarray(0, 144)))
     }
   }
   return Buffer.concat(blocks)

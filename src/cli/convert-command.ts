@@ -1,6 +1,7 @@
 import { planConversion, type ConversionPlan, type ConvertReport } from '../jobs/conversion/conversion.js'
 import { printable } from '../model/errors.js'
 import { inFlags } from './flags.js'
+import { keepHeapSmall } from './heap.js'
 import { outputOptions, runJob, type OutputFlags } from './job-command.js'
 import { SCHEMA_VERSION } from './json.js'
 import { metadataLine } from './metadata-line.js'
@@ -17,6 +18,7 @@ export async function convertCommand(file: string, flags: ConvertFlags): Promise
   const { output, outtype } = flags
   const options = { ...outputOptions(flags), outtype }
   if (flags.plan) {
+    keepHeapSmall()
     const plan = await planConversion(file, { ...options, output }).catch((error: unknown) => {
       throw inFlags(error, {})
     })

@@ -1,11 +1,11 @@
 import { statSync } from 'node:fs'
-import { setFlagsFromString } from 'node:v8'
 import { plan, type Plan } from '../jobs/plan.js'
 import type { QuantizeOptions, QuantizeReport } from '../jobs/job.js'
 import type { Fit } from '../quant/kernel.js'
 import { selectAsApr, selectByDefault, type Kept } from '../quant/policy.js'
 import { printable } from '../model/errors.js'
 import type { Decision } from '../streams/quantize/quantization.js'
+import { keepHeapSmall } from './heap.js'
 import { inFlags } from './flags.js'
 import { SCHEMA_VERSION } from './json.js'
 import { selectByPatterns } from './patterns.js'
@@ -61,8 +61,7 @@ export async function quantizeCommand(file: string, flags: QuantizeFlags): Promi
   const output = flags.output ?? defaultOutput(file, flags)
   const options = await toOptions(flags)
   if (flags.plan) {
-    // A plan makes little that lasts: a young generation that stays small keeps all of it below 100 MB.
-    setFlagsFromString('--semi-space-growth-factor=1')
+    keepHeapSmall()
     const result = await plan(file, { ...options, output }).catch((error: unknown) => {
       throw inFlags(error, flags)
     })

@@ -1,6 +1,7 @@
 import { isFields } from '../../model/found.js'
 import { COMMON_FIELDS, isWholeHeads, type ConfigClass } from '../config/config-class.js'
-import { jsonFile, type JsonObject } from '../json-file.js'
+import type { JsonObject } from '../json-file.js'
+import { tokenizerFile } from '../tokenizer/sources/tokenizer-file.js'
 import { COMMON_TENSORS, DENSE, QK_NORM_TENSORS, QK_NORMS, type Architecture } from './architecture.js'
 
 const GEMMA3_TEXT: ConfigClass = {
@@ -85,11 +86,9 @@ export const gemma3: Architecture = {
   /** Rows behind the vocabulary are nobody's. */
   embeddingRows(files) {
     if (files.has('tokenizer.model')) return undefined
-    const tokenizer = jsonFile(files, 'tokenizer.json')
-    const model = tokenizer?.['model']
-    const vocabulary = isFields(model) ? model['vocab'] : undefined
-    const added = tokenizer?.['added_tokens']
-    if (!isFields(vocabulary)) return undefined
-    return Object.keys(vocabulary).length + (Array.isArray(added) ? added.length : 0)
+    const tokenizer = tokenizerFile(files)
+    const vocab = tokenizer?.vocab()
+    const added = tokenizer?.json['added_tokens']
+    return vocab && vocab.size + (Array.isArray(added) ? added.length : 0)
   },
 }

@@ -5,6 +5,7 @@
 import { AprError, printable } from '../../model/errors.js'
 import { isFields } from '../../model/found.js'
 import type { JsonObject } from '../json-file.js'
+import type { Vocab } from './sources/vocab.js'
 
 export interface AddedToken {
   readonly id: number
@@ -52,18 +53,18 @@ export interface AddedSources {
  * next one.
  * @throws AprError `APR_BAD_METADATA` for a token with another id in the file: its row of the embedding is another one
  */
-export function addedTokens({ tokenizer, settings, isRebuilt, marksSpecial }: AddedSources): AddedToken[] {
-  const model = tokenizer['model']
-  const vocabulary = isFields(model) && isFields(model['vocab']) ? model['vocab'] : {}
+export function addedTokens(
+  { tokenizer, settings, isRebuilt, marksSpecial }: AddedSources,
+  vocab: Vocab | undefined,
+): AddedToken[] {
   const all = new Map<string, AddedToken>()
-  const size = Object.keys(vocabulary).length
+  const size = vocab?.size ?? 0
   const add = (tokens: readonly AddedToken[]): void => {
     const largest = [...all.values()].reduce((max, { id }) => Math.max(max, id), -1)
     let next = Math.max(size, largest + 1)
     for (const token of tokens) {
       const known = all.get(token.content)?.id
-      const own = Object.hasOwn(vocabulary, token.content) ? Number(vocabulary[token.content]) : undefined
-      const id = known ?? own ?? next++
+      const id = known ?? vocab?.idOf(token.content) ?? next++
       if (token.id >= 0 && token.id !== id) throw misplaced(token, id)
       all.set(token.content, { ...token, id })
     }

@@ -2,9 +2,7 @@
 import { sha256 } from '../../checksum/sha256.js'
 import { AprError, printable } from '../../model/errors.js'
 import type { JsonObject } from '../json-file.js'
-import type { AddedToken } from './added-tokens.js'
-import { encode } from './encode/encode.js'
-import type { Merges } from './sources/merges.js'
+import { encode, type Beside } from './encode/encode.js'
 import { CHECK_TEXT, NAMES_BY_HASH, PRE_TOKENIZERS } from './pre-tokenizers.js'
 
 /**
@@ -21,8 +19,8 @@ export function checkPreTokenizer(given: string): string {
  * The name of a vocabulary's pre-tokenizer.
  * @throws AprError `APR_UNSUPPORTED` for a vocabulary that is none of those that are known
  */
-export function findPreTokenizer(tokenizer: JsonObject, added: readonly AddedToken[], merges: Merges): string {
-  const ids = encode(tokenizer, { added, merges }, CHECK_TEXT)
+export function findPreTokenizer(tokenizer: JsonObject, beside: Beside): string {
+  const ids = encode(tokenizer, beside, CHECK_TEXT)
   const hash = sha256(new TextEncoder().encode(`[${ids.join(', ')}]`))
   const name = NAMES_BY_HASH[hash]
   if (name !== undefined) return name

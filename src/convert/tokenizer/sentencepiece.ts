@@ -4,6 +4,7 @@ import { isFields } from '../../model/found.js'
 import type { JsonObject } from '../json-file.js'
 import { fileTokens, specialTexts, type AddedToken } from './added-tokens.js'
 import { readPieces } from './sources/sentencepiece-model.js'
+import type { Vocab } from './sources/vocab.js'
 import { looksSpecial, TOKEN_TYPES } from './token-types.js'
 
 const MARK = '\u2581'
@@ -81,12 +82,12 @@ export function isSentencePieceJson({ model, decoder }: JsonObject): boolean {
  * @throws AprError `APR_BAD_METADATA` for ids that are not there
  */
 export function sentencePieceJson(
-  { model }: JsonObject,
+  vocab: Vocab | undefined,
   settings: JsonObject,
   beside: readonly AddedToken[],
 ): ScoredVocabulary {
-  const vocabulary = isFields(model) && isFields(model['vocab']) ? model['vocab'] : {}
-  const byId = new Map(Object.entries(vocabulary).map(([token, id]) => [Number(id), token]))
+  const byId = new Map<number, string>()
+  vocab?.each((place, id) => byId.set(id, vocab.stringAt(place)))
   const specials = specialTexts(settings)
   const tokens: string[] = []
   const types: number[] = []

@@ -16,6 +16,7 @@ import {
 import { setSpecialTokens, type ChatTemplates, type SpecialSources } from './special-tokens.js'
 import { classOf, loadTokenizer } from './tokenizer-class.js'
 import { tokenizerFile, type TokenizerFile } from './sources/tokenizer-file.js'
+import type { Vocab } from './sources/vocab.js'
 import { vocabAndMerges } from './sources/vocab-and-merges.js'
 
 /** How an architecture's vocabularies are looked for. */
@@ -88,7 +89,7 @@ export function tokenizerKvs(files: ReadonlyMap<string, Uint8Array>, options: To
   else if (kind === 'phi' && isPieces) {
     throw new AprError('APR_BAD_METADATA', 'expected tokenizer.model beside config.json, found none')
   } else if (kind === 'llama' && tokenizer && isSentencePieceJson(tokenizer)) {
-    setScored(kvs, sources, jsonPieces(sources, tokenizer))
+    setScored(kvs, sources, jsonPieces(sources, tokenizer, file?.vocab()))
   } else setBytePairs(kvs, sources)
   if (pieces && kind === 'gemma') kvs.set('tokenizer.ggml.add_space_prefix', 'bool', false)
   if (kind === 'llama' && vocabSize === CODE_LLAMA.vocabSize) setSpecial(kvs, sources, undefined, CODE_LLAMA)
@@ -128,11 +129,21 @@ function setBytePairs(kvs: KvList, sources: Sources): void {
   }
   const name = pre === undefined ? undefined : checkPreTokenizer(pre)
   const loaded = load(sources, file.json)
-  const added = addedTokens(loaded)
-  const { tokens, types } = bpeVocabulary(loaded.tokenizer, added, vocabSize)
+  const vocab = file.vocab()
+  if (!vocab) {
+    const what = 'expected byte pairs with a vocabulary by text in tokenizer.json, found other ones'
+    throw new AprError('APR_UNSUPPORTED', what)
+  }
+  const added = addedTokens(loaded, vocab)
+  const { decoder } = loaded.tokenizer
+  const { tokens, types } = bpeVocabulary('tokenizer.ggml.tokens', vocab, { added, decoder }, vocabSize)
   kvs.set('tokenizer.ggml.model', 'string', 'gpt2')
-  kvs.set('tokenizer.ggml.pre', 'string', name ?? findPreTokenizer(loaded.tokenizer, added, file.merges))
-  kvs.setArray('tokenizer.ggml.tokens', 'string', tokens)
+  kvs.set(
+    'tokenizer.ggml.pre',
+    'string',
+    name ?? findPreTokenizer(loaded.tokenizer, { added, vocab, merges: file.merges }),
+  )
+  kvs.add(tokens)
   kvs.setArray('tokenizer.ggml.token_type', 'i32', types)
   setMerges(kvs, file.merges, textFile(files, 'merges.txt') ?? '')
   setSpecial(kvs, sources, undefined)
@@ -166,9 +177,9 @@ function settingsOf({ files, file, tokenizerConfig = {} }: Sources): JsonObject 
   return { ...settings, added_tokens_decoder: Object.fromEntries(listed) as JsonObject }
 }
 
-function jsonPieces(sources: Sources, tokenizer: JsonObject): ScoredVocabulary {
+function jsonPieces(sources: Sources, tokenizer: JsonObject, vocab: Vocab | undefined): ScoredVocabulary {
   const loaded = load(sources, tokenizer)
-  const found = sentencePieceJson(loaded.tokenizer, loaded.settings, addedTokens(loaded))
+  const found = sentencePieceJson(vocab, loaded.settings, addedTokens(loaded, vocab))
   const { vocabSize = found.tokens.length } = sources
   if (found.tokens.length === vocabSize) return found
   // llama.cpp wants a row of the embedding for each token, and no other; here nothing is padded.

@@ -1,19 +1,21 @@
 /** Joins the characters of words pair by pair, as a vocabulary's merges say. */
-import { isFields } from '../../../model/found.js'
 import type { JsonObject } from '../../json-file.js'
 import type { Merges } from '../sources/merges.js'
+import type { Vocab } from '../sources/vocab.js'
 import { textOf } from './normalizers.js'
 
 /**
  * The ids of words; what is an id stays.
  * @param model `model` of tokenizer.json, of the type BPE
  */
-export function encodeWords(model: JsonObject, merges: Merges, words: readonly (string | number)[]): number[] {
+export function encodeWords(
+  model: JsonObject,
+  { vocab, merges }: { readonly vocab: Vocab; readonly merges: Merges },
+  words: readonly (string | number)[],
+): number[] {
   const texts = words.filter((word) => typeof word === 'string')
   const pairs = pairsOf(model, merges, texts)
-  const vocabulary = isFields(model['vocab']) ? model['vocab'] : {}
-  const idOf = (token: string): number | undefined =>
-    Object.hasOwn(vocabulary, token) ? Number(vocabulary[token]) : undefined
+  const idOf = (token: string): number | undefined => vocab.idOf(token)
   return words.flatMap((word) => {
     if (typeof word === 'number') return [word]
     const whole = model['ignore_merges'] === true ? idOf(word) : undefined

@@ -3,12 +3,14 @@ import { isFields } from '../../../model/found.js'
 import type { JsonObject } from '../../json-file.js'
 import type { AddedToken } from '../added-tokens.js'
 import type { Merges } from '../sources/merges.js'
+import type { Vocab } from '../sources/vocab.js'
 import { encodeWords } from './byte-pairs.js'
 import { listOf, normalize } from './normalizers.js'
 import { words } from './splitters.js'
 
-/** What stands beside the vocabulary. */
+/** What stands beside the parts that say how texts are cut. */
 export interface Beside {
+  readonly vocab: Vocab
   readonly added: readonly AddedToken[]
   readonly merges: Merges
 }
@@ -23,7 +25,7 @@ interface Piece {
  * Ids of a text, with those that a post-processor puts around it.
  * @throws AprError `APR_UNSUPPORTED` for a part of the tokenizer that is not known
  */
-export function encode(tokenizer: JsonObject, { added, merges }: Beside, text: string): number[] {
+export function encode(tokenizer: JsonObject, { added, vocab, merges }: Beside, text: string): number[] {
   const { normalizer, pre_tokenizer: preTokenizer, model, post_processor: postProcessor } = tokenizer
   const isNormalized = (token: AddedToken): boolean => token.normalized
   const plain = added.filter((token) => !isNormalized(token))
@@ -36,7 +38,7 @@ export function encode(tokenizer: JsonObject, { added, merges }: Beside, text: s
   const all = pieces.flatMap(({ text: part, id }, i): (string | number)[] =>
     id === undefined ? words(preTokenizer, part, i === 0) : [id],
   )
-  return postProcess(postProcessor, encodeWords(isFields(model) ? model : {}, merges, all))
+  return postProcess(postProcessor, encodeWords(isFields(model) ? model : {}, { vocab, merges }, all))
 }
 
 /** Cuts a text at the added tokens in it: the longest of those that begin first. */

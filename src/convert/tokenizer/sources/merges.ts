@@ -1,9 +1,9 @@
 /** The merges of a vocabulary: pairs of texts that are joined, the first ones first. */
 import { textsKv, type Kv } from '../../../formats/formats.js'
 import { AprError } from '../../../model/errors.js'
-import { skipSpace, skipString } from './json-bytes.js'
+import { checkUtf8, hash, skipSpace, skipString, unescape } from './json-bytes.js'
 
-const [QUOTE, BACKSLASH, COMMA, SPACE] = [0x22, 0x5c, 0x2c, 0x20]
+const [QUOTE, COMMA, SPACE] = [0x22, 0x2c, 0x20]
 const [OPEN_LIST, CLOSE_LIST] = [0x5b, 0x5d]
 /** U+0120, as which a space inside a part is written. */
 const [MARK_FIRST, MARK_SECOND] = [0xc4, 0xa0]
@@ -28,7 +28,7 @@ export class Merges {
    * @throws AprError `APR_BAD_METADATA` for bytes that are no UTF-8
    */
   constructor(list: Uint8Array) {
-    checkUtf8(list)
+    checkUtf8(list, 'tokenizer.json')
     this.#list = list
   }
 
@@ -87,7 +87,7 @@ type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 /** `"left right"`: at the first space; what has none has an empty right part. */
 function readText(list: Uint8Array, from: number, pair: Mutable<Pair>): number {
   const end = stringEnd(list, from)
-  const unescaped = unescape(list, from, end)
+  const unescaped = unescape(list, from, end, otherForm)
   pair.isText = true
   pair.source = unescaped ?? list
   pair.left = unescaped ? 0 : from + 1
@@ -109,8 +109,8 @@ function readPair(list: Uint8Array, from: number, pair: Mutable<Pair>): number {
   const close = skipSpace(list, rightEnd)
   if (list[close] !== CLOSE_LIST) throw otherForm()
   pair.isText = false
-  const first = unescape(list, left, leftEnd)
-  const second = unescape(list, right, rightEnd)
+  const first = unescape(list, left, leftEnd, otherForm)
+  const second = unescape(list, right, rightEnd, otherForm)
   if (first || second) {
     const both = [first ?? list.subarray(left + 1, leftEnd - 1), second ?? list.subarray(right + 1, rightEnd - 1)]
     place(pair, Uint8Array.from(both.flatMap((part) => [...part])), both[0]?.length ?? 0)
@@ -132,18 +132,6 @@ function stringEnd(list: Uint8Array, from: number): number {
   const end = skipString(list, from)
   if (list[from] !== QUOTE || end > list.length) throw otherForm()
   return end
-}
-
-/** The text there, where it has escapes. */
-function unescape(list: Uint8Array, start: number, end: number): Uint8Array | undefined {
-  let at = start
-  while (at < end && list[at] !== BACKSLASH && (list[at] ?? 0) >= SPACE) at++
-  if (at === end) return undefined
-  try {
-    return new TextEncoder().encode(JSON.parse(new TextDecoder().decode(list.subarray(start, end))) as string)
-  } catch {
-    throw otherForm()
-  }
 }
 
 /** Bytes of a pair as one text. */
@@ -171,28 +159,6 @@ function put(data: Uint8Array, at: number, byte: number): number {
   if (byte !== SPACE) return at + 1
   data[at + 1] = MARK_SECOND
   return at + 2
-}
-
-/** Bytes that are decoded at a time, to see whether they are UTF-8. */
-const CHECKED_BYTES = 1 << 13
-
-function checkUtf8(bytes: Uint8Array): void {
-  const decoder = new TextDecoder('utf-8', { fatal: true })
-  try {
-    for (let at = 0; at < bytes.length; at += CHECKED_BYTES) {
-      decoder.decode(bytes.subarray(at, at + CHECKED_BYTES), { stream: true })
-    }
-    decoder.decode()
-  } catch (cause) {
-    throw new AprError('APR_BAD_METADATA', 'expected tokenizer.json to be UTF-8, found other bytes', {}, { cause })
-  }
-}
-
-/** FNV-1a of 32 bits. */
-function hash(bytes: Uint8Array, start = 0, end = bytes.length, seed = 0x811c9dc5): number {
-  let value = seed
-  for (let at = start; at < end; at++) value = Math.imul(value ^ (bytes[at] ?? 0), 0x01000193)
-  return value
 }
 
 function otherForm(): AprError {

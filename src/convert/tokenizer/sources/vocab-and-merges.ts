@@ -1,8 +1,10 @@
 /** A vocabulary as `vocab.json` and `merges.txt`: how folders were published before there was `tokenizer.json`. */
 import { AprError, printable } from '../../../model/errors.js'
-import { jsonFile, textFile, type JsonObject } from '../../json-file.js'
+import { textFile, type JsonObject } from '../../json-file.js'
+import { skipSpace, withoutMark } from './json-bytes.js'
 import { Merges } from './merges.js'
 import type { TokenizerFile } from './tokenizer-file.js'
+import { Vocab } from './vocab.js'
 
 /** Classes of transformers that are whole without a `tokenizer.json`: all but the vocabulary is in their code. */
 const WHOLE_CLASSES = ['Qwen2Tokenizer', 'GPT2Tokenizer']
@@ -18,17 +20,19 @@ export function vocabAndMerges(
   settings: JsonObject,
   className: string | undefined,
 ): TokenizerFile | undefined {
-  const vocab = jsonFile(files, 'vocab.json')
+  const file = files.get('vocab.json')
   const merges = textFile(files, 'merges.txt')
-  if (!vocab || merges === undefined) return undefined
+  if (!file || merges === undefined) return undefined
   const addsTokens = settings['add_bos_token'] === true || settings['add_eos_token'] === true
   if (className === undefined || !WHOLE_CLASSES.includes(className) || addsTokens) {
     const found = addsTokens ? 'one that adds tokens' : (className ?? 'another one')
     const what = `expected tokenizer.json, or vocab.json and merges.txt of ${WHOLE_CLASSES.join(' or ')}, found those of ${printable(found)}; save the tokenizer with transformers, which makes tokenizer.json`
     throw new AprError('APR_UNSUPPORTED', what)
   }
-  const json = { model: { type: 'BPE', vocab }, added_tokens: [] }
-  return { json, merges: new Merges(new TextEncoder().encode(JSON.stringify(pairs(merges)))) }
+  const bytes = withoutMark(file)
+  const vocab = new Vocab(bytes.subarray(skipSpace(bytes, 0)), 'vocab.json')
+  const json = { model: { type: 'BPE' }, added_tokens: [] }
+  return { json, vocab: () => vocab, merges: new Merges(new TextEncoder().encode(JSON.stringify(pairs(merges)))) }
 }
 
 function pairs(text: string): string[] {

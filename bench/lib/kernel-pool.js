@@ -4,7 +4,7 @@
  */
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { createSimdKernel } from '../../dist/quant/simd.js'
-import { quantizeRun } from '../../dist/quant/run.js'
+import { quantizeRun } from '../../dist/quant/runs/run.js'
 import { startMatrixWorkers } from './matrix-workers.js'
 
 /** Elements that a job has in a record: 2 MiB of F16. */

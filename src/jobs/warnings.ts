@@ -2,7 +2,7 @@
 import { AprError, printable } from '../model/errors.js'
 import type { TensorInfo } from '../model/tensor.js'
 import { DTYPES } from '../model/dtypes.js'
-import type { LostBlocks } from '../quant/run.js'
+import type { LostBlocks } from '../quant/runs/run.js'
 import type { Model } from '../model/model.js'
 import type { Select } from '../quant/policy.js'
 import { isConverted, isQuantized, type Decision, type Quantization } from '../streams/quantize/quantization.js'

@@ -17,7 +17,7 @@ import { fitQ6KBlock } from './fits/signed/q6k.js'
 import { fitQ4_1Block, fitQ5_1Block } from './fits/small/affine.js'
 import { fitIQ4NLBlock, fitIQ4XSBlock } from './fits/small/iq4.js'
 import { fitQ4_0Block, fitQ5_0Block, fitQ8_0Block } from './fits/small/signed.js'
-import { minmaxBlock } from './minmax.js'
+import { minmaxBlock } from './fits/minmax.js'
 
 export const BLOCK_TYPES: Readonly<Partial<Record<BlockDType, BlockType>>> = {
   Q2_K: { search: fitQ2K, decode: decodeQ2KBlock },

@@ -7,7 +7,7 @@ import { AprError } from '../model/errors.js'
 import { blockElement, elementCount, type TensorInfo } from '../model/tensor.js'
 import type { TensorRecord } from '../model/record.js'
 import { aprQ8Scale } from '../quant/decode.js'
-import { blocksBefore, isBlockDType, type Run } from '../quant/run.js'
+import { blocksBefore, isBlockDType, type Run } from '../quant/runs/run.js'
 
 /**
  * Bytes that a run may become. Rows much narrower than a super-block become many times larger, and a record of them is

@@ -2,9 +2,9 @@
 import { availableParallelism } from 'node:os'
 import { AprError } from '../model/errors.js'
 import type { Kernel } from '../quant/kernel.js'
-import type { Run, Target } from '../quant/run.js'
+import type { Run, Target } from '../quant/runs/run.js'
 import { createSimdKernel } from '../quant/simd.js'
-import { isInPlace, performTask, resultBytes, type Task, type TaskResult } from '../quant/task.js'
+import { isInPlace, performTask, resultBytes, type Task, type TaskResult } from '../quant/runs/task.js'
 import { disown, type BufferPool } from '../records/buffers.js'
 import { ThreadPool } from './thread-pool.js'
 

@@ -4,7 +4,7 @@
  */
 import { Worker } from 'node:worker_threads'
 import { kernelModule } from '../quant/simd.js'
-import type { Task, TaskResult } from '../quant/task.js'
+import type { Task, TaskResult } from '../quant/runs/task.js'
 import { workerSource } from './worker-source.js'
 
 /** The next task is there when one is done: no thread waits for this one. */

@@ -1,7 +1,7 @@
 /** What a worker thread runs: one kernel, one task at a time. The build makes one script of it and all it imports. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { createSimdKernel } from '../quant/simd.js'
-import { performTask, type Task } from '../quant/task.js'
+import { performTask, type Task } from '../quant/runs/task.js'
 
 const kernel = createSimdKernel(workerData as WebAssembly.Module)
 

@@ -1,5 +1,5 @@
 /** Numbers in every format that the library reads, made without the library: what its conversions are held against. */
-import type { Run } from '../../dist/quant/run.js'
+import type { Run } from '../../dist/quant/runs/run.js'
 import { randomBits } from './random.js'
 
 const ELEMENT_BYTES = { F32: 4, F16: 2, BF16: 2, F64: 8, APR_Q8: 1, APR_Q4: 18 / 32 }

@@ -2,7 +2,7 @@
 import { arrayKv, dequantize, kv, type DType } from 'apr-stream'
 import { DTYPES } from '../../dist/model/dtypes.js'
 import { createScalarKernel } from '../../dist/quant/scalar.js'
-import { isBlockDType } from '../../dist/quant/run.js'
+import { isBlockDType } from '../../dist/quant/runs/run.js'
 import { fitBlocks } from './blocks.js'
 import { buildGguf } from './gguf-file.js'
 import { randomBits } from './random.js'

@@ -20,7 +20,7 @@ import {
   type TensorInfo,
   type TensorRecord,
 } from 'apr-stream'
-import { minmaxBlock } from '../../dist/quant/minmax.js'
+import { minmaxBlock } from '../../dist/quant/fits/minmax.js'
 import { fitQ4K } from '../../dist/quant/fits/affine/super-block.js'
 import { cutTensor } from '../../dist/records/cut-tensor.js'
 import {

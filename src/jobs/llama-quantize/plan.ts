@@ -2,7 +2,7 @@
 import type { GgufModel } from '../../formats/formats.js'
 import type { Model } from '../../model/model.js'
 import type { TensorInfo } from '../../model/tensor.js'
-import type { LostBlocks } from '../../quant/run.js'
+import type { LostBlocks } from '../../quant/runs/run.js'
 import { renamed, usesImportance, type Importance } from '../../recipes/importance/importance.js'
 import { importanceKvs, type ImportanceOrigin } from '../../recipes/kvs.js'
 import { typeRules, type AnyTypeRule } from '../../recipes/llama/type-rules.js'

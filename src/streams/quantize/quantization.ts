@@ -1,7 +1,7 @@
 /** What a stage that quantizes makes of a model, before any of its data: also what a plan tells. */
 import type { Fit } from '../../quant/kernel.js'
 import type { Decision as PolicyDecision } from '../../quant/policy.js'
-import { isBlockDType } from '../../quant/run.js'
+import { isBlockDType } from '../../quant/runs/run.js'
 import { DTYPES } from '../../model/dtypes.js'
 import type { Model } from '../../model/model.js'
 import { elementCount, type TensorInfo } from '../../model/tensor.js'

@@ -1,6 +1,6 @@
 /** One piece of work for a kernel: a run that becomes blocks or numbers. Plain data, so that it can go to another thread. */
-import { DTYPES } from '../model/dtypes.js'
-import type { Kernel } from './kernel.js'
+import { DTYPES } from '../../model/dtypes.js'
+import type { Kernel } from '../kernel.js'
 import {
   convertRun,
   fitsInPlace,

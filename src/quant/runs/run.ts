@@ -2,11 +2,11 @@
  * A run: consecutive elements of one tensor, as bytes of its dtype. Here runs become blocks or numbers of another dtype,
  * whatever the source's is, in a constant amount of memory.
  */
-import { DTYPES, type DType } from '../model/dtypes.js'
-import { BLOCK_DTYPES, type BlockDType } from './block.js'
-import { decodeElements } from './decode.js'
+import { DTYPES, type DType } from '../../model/dtypes.js'
+import { BLOCK_DTYPES, type BlockDType } from '../block.js'
+import { decodeElements } from '../decode.js'
 import { faintBlocks } from './scales.js'
-import type { Fit, Kernel, WeightDType } from './kernel.js'
+import type { Fit, Kernel, WeightDType } from '../kernel.js'
 
 /** Whether blocks of this dtype can be made. */
 export function isBlockDType(dtype: DType): dtype is BlockDType {

@@ -1,5 +1,5 @@
 /** From one float dtype to another, exactly as numpy and torch round; what is no number is refused. */
-import { WEIGHT_BYTES, type Kernel, type WeightDType } from './kernel.js'
+import { WEIGHT_BYTES, type Kernel, type WeightDType } from '../kernel.js'
 import type { BadValue } from './run.js'
 
 /** How the numbers of a tensor become those of another. */

@@ -1,12 +1,12 @@
 /** Conversions between F32, F16 and BF16: every half, and any f32, in both kernels. */
 import { test } from 'tap'
-import { bf16ToF32, f16ToF32, f32ToBF16, f32ToF16 } from '../../dist/quant/float.js'
-import { createScalarKernel } from '../../dist/quant/scalar.js'
-import type { WeightDType } from '../../dist/quant/kernel.js'
-import { createSimdKernel } from '../../dist/quant/simd.js'
-import { checkWeights, convertWeights, type WeightConversion } from '../../dist/quant/weights.js'
-import { sameBytes } from '../helpers/files.js'
-import { randomBits } from '../helpers/random.js'
+import { bf16ToF32, f16ToF32, f32ToBF16, f32ToF16 } from '../../../dist/quant/float.js'
+import { createScalarKernel } from '../../../dist/quant/scalar.js'
+import type { WeightDType } from '../../../dist/quant/kernel.js'
+import { createSimdKernel } from '../../../dist/quant/simd.js'
+import { checkWeights, convertWeights, type WeightConversion } from '../../../dist/quant/runs/weights.js'
+import { sameBytes } from '../../helpers/files.js'
+import { randomBits } from '../../helpers/random.js'
 
 const KERNELS = { scalar: createScalarKernel(3), simd: createSimdKernel() }
 const DTYPES: readonly WeightDType[] = ['F32', 'F16', 'BF16']

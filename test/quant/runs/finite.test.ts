@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { firstNotFinite } from '../../dist/quant/finite.js'
+import { firstNotFinite } from '../../../dist/quant/runs/finite.js'
 
 const largest = [0x7f7fffff, 0xff7fffff, 0x007f8000, 0x80000000]
 

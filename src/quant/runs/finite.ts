@@ -1,5 +1,5 @@
 /** NaN and infinity among floats that are passed on as they are. */
-import { DTYPES, type DType } from '../model/dtypes.js'
+import { DTYPES, type DType } from '../../model/dtypes.js'
 
 /** Bits of the exponent, in the last byte of a float and in the one before: all are set in NaN and infinity alone. */
 const EXPONENTS: Readonly<Partial<Record<DType, readonly [last: number, before: number]>>> = {

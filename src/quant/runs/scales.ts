@@ -1,5 +1,5 @@
 /** The f16 scales of quantized blocks: what can be told of a block without decoding its values. */
-import { DTYPES, type DType } from '../model/dtypes.js'
+import { DTYPES, type DType } from '../../model/dtypes.js'
 
 /** An f16 whose exponent bits are all set is NaN or infinity. */
 const EXPONENT_HIGH_BITS = 0x7c

@@ -4,8 +4,8 @@
  *
  * This is the readable reference; the SIMD kernel is tested against it.
  */
-import { f32ToF16 } from './float.js'
-import { MAX_SCALE, MAX_VALUE, packQ4K, SUB_BLOCK_ELEMENTS, SUB_BLOCKS } from './blocks/q4k.js'
+import { f32ToF16 } from '../float.js'
+import { MAX_SCALE, MAX_VALUE, packQ4K, SUB_BLOCK_ELEMENTS, SUB_BLOCKS } from '../blocks/q4k.js'
 
 const { fround } = Math
 

@@ -3,13 +3,13 @@ import { layoutBytes, type LayoutOptions, type OpenedModel } from '../formats/fo
 import { FORMATS, formatOf } from '../formats/formats.js'
 import type { FormatName, Model } from '../model/model.js'
 import { freeBytes, layoutPlace } from './open-output.js'
-import { checkSplit, formatByName, wayTo } from './conversion/ways.js'
+import { checkSplit, wayTo } from './conversion/ways.js'
 import type { JobSummary, QuantizeOptions } from './job.js'
 import { AprError, located } from '../model/errors.js'
 import type { Checked } from '../options/check.js'
 import { PLAN_OPTIONS, type QUANTIZE_OPTIONS } from '../options/table.js'
 import { isQuantized, searchElements, type Decision, type Quantization } from '../streams/quantize/quantization.js'
-import { quantizationOf, checkChoices } from './quantization.js'
+import { checkChoices, outputFormatOf, quantizationOf } from './quantization.js'
 import { threadsFor } from '../threads/executor.js'
 import { openModel } from '../streams/open-input.js'
 import { openToRead } from './reading/input.js'
@@ -89,14 +89,18 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
   try {
     const { pre, config } = checked
     const { format } = opened.model
-    const to = checked.to ?? formatByName(output?.given ?? '') ?? (checked.recipe === undefined ? format : 'gguf')
+    const to = outputFormatOf(checked, output?.given ?? '', format)
     checkSplit(to, checked.splitMaxBytes)
     const way = await wayTo(to, opened.model, { outtype: 'auto', pre, config })
     const converted = way ? located({ file: found.name }, () => way.derive(opened.model)) : opened.model
     const quantization = await quantizationOf(checked)
-    const place = await layoutPlace(output, to, checked.splitMaxBytes)
-    const planned = located({ file: found.name }, () => planJob(quantization, converted, opened, place, checked))
-    await quantization.close?.()
+    let planned: Planned
+    try {
+      const place = await layoutPlace(output, to, checked.splitMaxBytes)
+      planned = located({ file: found.name }, () => planJob(quantization, converted, opened, place, checked))
+    } finally {
+      await quantization.close?.()
+    }
     if (checked.strict) refuseWarnings(planned.summary.warnings, found.name)
     const folder = output === undefined ? beside : await folderOf(output.absolute, to)
     return {

@@ -1,7 +1,9 @@
 /** Which quantization a job does: that of a recipe, or Q4_K for what a rule selects. */
 import { AprError } from '../model/errors.js'
+import type { FormatName } from '../model/model.js'
 import type { Checked, OptionRow } from '../options/check.js'
 import { QUANTIZE_OPTIONS } from '../options/table.js'
+import { formatByEnding, formatByName } from './conversion/ways.js'
 import { recipeNamed } from '../recipes/names.js'
 import { Q4KQuantization } from '../streams/quantize/q4k.js'
 import type { Quantization } from '../streams/quantize/quantization.js'
@@ -36,4 +38,14 @@ export async function quantizationOf(
 ): Promise<Quantization> {
   const { recipe } = options
   return recipe === undefined ? new Q4KQuantization(options) : await openRecipe(recipeNamed(recipe), options)
+}
+
+/** The format of the output. Only a recipe can make a folder of safetensors, which holds floats alone. */
+export function outputFormatOf(
+  { to, recipe }: Pick<Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>, 'to' | 'recipe'>,
+  output: string,
+  input: FormatName,
+): FormatName {
+  if (recipe !== undefined) return to ?? formatByName(output) ?? 'gguf'
+  return to ?? formatByEnding(output) ?? input
 }

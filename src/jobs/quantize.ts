@@ -24,11 +24,11 @@ import { checkMode, peakMemoryBytes } from './mode.js'
 import { observed } from './observe.js'
 import { layoutPlace, openOutput } from './open-output.js'
 import { planJob, type Planned } from './plan.js'
-import { checkChoices, quantizationOf } from './quantization.js'
+import { checkChoices, outputFormatOf, quantizationOf } from './quantization.js'
 import { progressStage, reporter } from './progress.js'
 import { run, taken } from './run.js'
-import { lossesOf, refuseWarnings } from './warnings.js'
-import { checkSplit, formatByName, wayTo, type JobStage } from './conversion/ways.js'
+import { lossesOf, refuseWarnings, warningsFor } from './warnings.js'
+import { checkSplit, wayTo, type JobStage } from './conversion/ways.js'
 import { collect, writeWhole } from './write-in-memory.js'
 
 type CheckedOptions = Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>
@@ -120,7 +120,7 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   // For a model of many tensors each of these takes milliseconds: the event loop turns in between.
   await turn()
   const { pre, config, splitMaxBytes } = options
-  const to = options.to ?? formatByName(output.given) ?? (options.recipe === undefined ? model.format : 'gguf')
+  const to = outputFormatOf(options, output.given, model.format)
   checkSplit(to, splitMaxBytes)
   const way = await wayTo(to, model, { outtype: 'auto', pre, config })
   const converted = way ? located({ file: input.name }, () => way.derive(model)) : model
@@ -128,10 +128,10 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   try {
     const derived = located({ file: input.name }, () => quantization.derive(converted))
     await turn()
+    if (options.strict) refuseWarnings(warningsFor(quantization, converted, options.select), input.name)
     const place = await layoutPlace(output, to, splitMaxBytes)
     const planned = planJob(quantization, converted, opened, place, options)
     await turn()
-    if (options.strict) refuseWarnings(planned.summary.warnings, input.name)
     const isNamed =
       planned.summary.mode === 'stream' && opened.version !== undefined && quantization.version !== undefined
     const job = isNamed ? [opened.version, to, quantization.version, splitMaxBytes] : undefined

@@ -87,7 +87,8 @@ void test('--plan says what would be done, and writes nothing', async (t) => {
   const json = await cli(['quantize', 'model.apr', '--plan', '--json', '--fit', 'minmax', '--kept', 'same'], folder)
   const found = JSON.parse(json.stdout) as Record<string, unknown>
   t.type(found['freeBytes'], 'number')
-  const expected = await plan(join(folder, 'model.apr'), { fit: 'minmax', kept: 'same' })
+  const output = join(folder, 'model.q4k.apr')
+  const expected = await plan(join(folder, 'model.apr'), { fit: 'minmax', kept: 'same', output })
   const place = { input: 'model.apr', output: 'model.q4k.apr', freeBytes: found['freeBytes'] }
   t.same(found, { schemaVersion: 1, ...expected, ...place })
   t.same(filesIn(folder), ['model.apr'])

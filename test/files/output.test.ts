@@ -392,6 +392,8 @@ void test('the report says what was done', async (t) => {
       inputBytes: 1_239_684,
       outputBytes: 254_532,
       ratio: 1_239_684 / 254_532,
+      bitsPerWeight: report.bitsPerWeight,
+      files: [{ name: basename(output), bytes: 254_532 }],
       tensors: 15,
       quantized: 7,
       kept: 8,

@@ -10,6 +10,7 @@ import {
   plan,
   planConversion,
   q4k,
+  recipe,
   quantize,
   safetensorsWriter,
   selectByDefault,
@@ -32,6 +33,7 @@ import {
 const FUNCTIONS: Readonly<Record<string, (options: never) => unknown>> = {
   aprReader: (options) => aprReader('missing.apr', options),
   q4k: (options) => q4k(options),
+  recipe: (options) => recipe('Q4_K_M', options),
   aprWriter: (options) => aprWriter('missing/out.apr', options),
   quantize: (options) => quantize('missing.apr', 'missing/out.apr', options),
   plan: (options) => plan('missing.apr', options),
@@ -64,9 +66,19 @@ const BAD_VALUES: Readonly<Record<string, readonly unknown[]>> = {
   config: ['', null, 1, {}, new URL('https://example.com/folder')],
   ...{ splitMaxBytes: [0, ...BAD_NUMBERS], shardMaxBytes: [0, ...BAD_NUMBERS] },
   output: ['', null, 1, {}, new URL('https://example.com/out.apr')],
+  imatrix: ['', null, 1, {}, new URL('https://example.com/imatrix.gguf')],
+  types: [null, 'Q4_K', 3, true, { '': 'Q4_K' }, { 12: 'Q4_K' }],
+  ...{ outputType: BAD_WORDS, embeddingType: BAD_WORDS },
+  ...{ pure: BAD_BOOLEANS, leaveOutput: BAD_BOOLEANS, allowRequantize: BAD_BOOLEANS, fallback: BAD_BOOLEANS },
 }
 
+const RECIPE_CHOICES = [
+  ...['imatrix', 'types', 'outputType', 'embeddingType', 'pure', 'leaveOutput', 'allowRequantize', 'fallback'],
+]
+
 const JOB_OPTIONS = [
+  'recipe',
+  ...RECIPE_CHOICES,
   ...['fit', 'select', 'kept', 'threads', 'recordBytes', 'to', 'pre', 'config', 'splitMaxBytes', 'overwrite'],
   ...['mode', 'threshold', 'highWaterMark'],
   ...['spaceCheck', 'resume', 'strict', 'onProgress', 'signal'],
@@ -78,6 +90,7 @@ const CONVERT_OPTIONS = [
 const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   aprReader: ['recordBytes', 'highWaterMark'],
   q4k: ['fit', 'select', 'kept', 'threads', 'highWaterMark'],
+  recipe: [...RECIPE_CHOICES, 'config', 'threads', 'highWaterMark'],
   aprWriter: ['overwrite', 'highWaterMark'],
   quantize: JOB_OPTIONS,
   plan: [...JOB_OPTIONS, 'output'],

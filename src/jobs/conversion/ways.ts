@@ -73,7 +73,7 @@ export async function wayTo(
 }
 
 /** The format that an output's ending speaks of. */
-function formatByEnding(path: string): FormatName | undefined {
+export function formatByEnding(path: string): FormatName | undefined {
   return FORMAT_NAMES.find((name) => path.endsWith(FORMATS[name].extension))
 }
 

@@ -44,7 +44,7 @@ export function hyperparametersOf({ kvs }: GgufModel, layersBefore?: number): Hy
     headsPerKv: kvHeads === 0 ? 0 : Math.floor(heads / kvHeads),
     is70B:
       layers - (number('nextn_predict_layers') ?? 0) === LAYERS_OF_70B[architecture] &&
-      !(isOfLlama && (experts === 8 || heads === kvHeads)),
+      !(isOfLlama && heads === kvHeads),
   }
 }
 

@@ -2,6 +2,7 @@
 import { kv, type GgufModel, type Kv, type ScalarType } from '../../dist/formats/formats.js'
 import type { TensorInfo } from '../../dist/model/tensor.js'
 import { sized } from './golden-recipes.js'
+import { oddModel } from './odd-names.js'
 
 interface Shape {
   readonly architecture: string
@@ -88,10 +89,14 @@ const SHAPES = {
   },
 } as const satisfies Record<string, Shape>
 
-export const REAL_SHAPES = Object.keys(SHAPES) as (keyof typeof SHAPES)[]
+type RealShape = keyof typeof SHAPES | 'odd names'
+
+/** Names of the models; one of them is not real. */
+export const REAL_SHAPES = [...Object.keys(SHAPES), 'odd names'] as RealShape[]
 
 /** In the order in which the converter writes such models; F16, as most of those are that get quantized. */
-export function realModel(name: keyof typeof SHAPES): GgufModel {
+export function realModel(name: RealShape): GgufModel {
+  if (name === 'odd names') return oddModel()
   const shape: Shape = SHAPES[name]
   return { format: 'gguf', kvs: kvsOf(shape), tensors: tensorsOf(shape) }
 }

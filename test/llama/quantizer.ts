@@ -115,6 +115,6 @@ function idOf(dtype: string | undefined): number {
 
 /** Lines as `[ 2/ 9] blk.0.attn_k.weight - [ 64, 32, 1, 1], type = f16, size = 1.00 MiB -> 0.50 MiB (q4_K)`. */
 function tensorsOf(log: string): DryRunTensor[] {
-  const lines = log.matchAll(/^\[ *\d+\/ *\d+\] +(\S+) +- \[.*?\], type = +(\w+), size = .*?(?:\((\w+)\))?$/gm)
+  const lines = log.matchAll(/^\[ *\d+\/ *\d+\] +(.+?) +- \[.*?\], type = +(\w+), size = .*?(?:\((\w+)\))?$/gm)
   return Array.from(lines, ([, name = '', from = '', to = from]) => ({ name, dtype: to.toUpperCase() }))
 }

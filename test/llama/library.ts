@@ -1,17 +1,8 @@
-/**
- * llama.cpp's own library, called through koffi: from packages in a folder of their own, for this package needs neither.
- * They take 35 MB, and are fetched once.
- */
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
+/** llama.cpp's own library of blocks, called through koffi. */
 import { join } from 'node:path'
 import { DTYPES } from '../../dist/model/dtypes.js'
 import type { BlockDType } from '../../dist/quant/block.js'
-
-const PACKAGES = ['koffi@3.3.4', '@node-llama-cpp/linux-x64@3.22.1']
-const HOME = join(tmpdir(), 'apr-stream-llama-library-3.22.1')
+import { llamaPackagesOrWhyNot, type LlamaPackages } from './packages.js'
 
 /** Ids of dtypes in ggml. */
 const GGML_IDS: Readonly<Record<BlockDType, number>> = {
@@ -33,21 +24,12 @@ export interface LlamaLibrary {
 
 /** The library; or why there is none. */
 export function llamaLibraryOrWhyNot(): LlamaLibrary | string {
-  if (process.platform !== 'linux' || process.arch !== 'x64') return 'there is no prebuilt llama.cpp for this platform'
-  try {
-    mkdirSync(HOME, { recursive: true })
-    writeFileSync(join(HOME, 'package.json'), '{"private":true}')
-    const flags = ['--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline']
-    execFileSync('npm', ['install', ...PACKAGES, ...flags], { cwd: HOME, stdio: 'pipe' })
-    return openLibrary()
-  } catch (error) {
-    return `llama.cpp cannot be had: ${(error as Error).message.split('\n')[0] ?? ''}`
-  }
+  const packages = llamaPackagesOrWhyNot()
+  return typeof packages === 'string' ? packages : openLibrary(packages)
 }
 
-function openLibrary(): LlamaLibrary {
-  const koffi = createRequire(join(HOME, 'package.json'))('koffi') as Koffi
-  const library = koffi.load(join(HOME, 'node_modules/@node-llama-cpp/linux-x64/bins/linux-x64/libggml-base.so'))
+function openLibrary({ koffi, folder }: LlamaPackages): LlamaLibrary {
+  const library = (koffi as Koffi).load(join(folder, 'libggml-base.so'))
   const initialize = library.func('void ggml_quantize_init(int type)')
   // `void *` passes an array's own memory; koffi copies what is declared as `float *`.
   const quantizeChunk = library.func(

@@ -1,14 +1,8 @@
 /** llama.cpp's own `llama_model_quantize`, as a function that tells what it would make: it prints that in a dry run. */
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { RECIPES } from '../../dist/recipes/names.js'
 import type { RecipeSettings } from '../../dist/recipes/settings.js'
-
-const PACKAGES = ['koffi@3.3.4', '@node-llama-cpp/linux-x64@3.22.1']
-const HOME = join(tmpdir(), 'apr-stream-llama-library-3.22.1')
+import { llamaPackagesOrWhyNot, type LlamaPackages } from './packages.js'
 
 /** Ids of dtypes in ggml. */
 const GGML_IDS: Readonly<Record<string, number>> = {
@@ -38,23 +32,15 @@ export interface DryRunTensor {
 /** Undefined where llama.cpp refuses. */
 export type DryRunner = (path: string, settings: RecipeSettings) => readonly DryRunTensor[] | undefined
 
-/** The function, from packages in a folder of their own; or why there is none. */
+/** The function; or why there is none. */
 export function quantizerOrWhyNot(): DryRunner | string {
-  if (process.platform !== 'linux' || process.arch !== 'x64') return 'there is no prebuilt llama.cpp for this platform'
-  try {
-    mkdirSync(HOME, { recursive: true })
-    writeFileSync(join(HOME, 'package.json'), '{"private":true}')
-    const flags = ['--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline']
-    execFileSync('npm', ['install', ...PACKAGES, ...flags], { cwd: HOME, stdio: 'pipe' })
-    return openQuantizer()
-  } catch (error) {
-    return `llama.cpp cannot be had: ${(error as Error).message.split('\n')[0] ?? ''}`
-  }
+  const packages = llamaPackagesOrWhyNot()
+  return typeof packages === 'string' ? packages : openQuantizer(packages)
 }
 
-function openQuantizer(): DryRunner {
-  const koffi = createRequire(join(HOME, 'package.json'))('koffi') as Koffi
-  const folder = join(HOME, 'node_modules/@node-llama-cpp/linux-x64/bins/linux-x64')
+function openQuantizer(packages: LlamaPackages): DryRunner {
+  const { folder } = packages
+  const koffi = packages.koffi as Koffi
   koffi.load(join(folder, 'libggml-base.so'))
   const ggml = koffi.load(join(folder, 'libggml.v0.5.0.so'))
   const library = koffi.load(join(folder, 'libllama.v0.5.0.so'))

@@ -1,7 +1,7 @@
 /**
  * Recipes decide what llama.cpp's own quantizer decides, on models of real shapes: files without data, of up to hundreds of
- * gigabytes, of which a dry run reads the start. Not among the usual tests, for it fetches a package of 30 MB:
- * `npx tap test/llama/recipes.ts --timeout=900`. Where that cannot be had the check is skipped, and says so.
+ * gigabytes, of which a dry run reads the start. Part of `npm run check-llama`. Where the library cannot be had the
+ * check is skipped, and says so.
  *
  * With `RECIPES_FIXTURE=write` it also writes the answers down, for `test/recipes/dry-runs.test.ts`.
  */

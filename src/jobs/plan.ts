@@ -91,7 +91,7 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
     const { format } = opened.model
     const to = outputFormatOf(checked, output?.given ?? '', format)
     checkSplit(to, checked.splitMaxBytes)
-    const way = await wayTo(to, opened.model, { outtype: 'auto', pre, config })
+    const way = await wayTo(to, opened, { outtype: 'auto', pre, config })
     const converted = way ? located({ file: found.name }, () => way.derive(opened.model)) : opened.model
     const quantization = await quantizationOf(checked)
     let planned: Planned

@@ -122,7 +122,7 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   const { pre, config, splitMaxBytes } = options
   const to = outputFormatOf(options, output.given, model.format)
   checkSplit(to, splitMaxBytes)
-  const way = await wayTo(to, model, { outtype: 'auto', pre, config })
+  const way = await wayTo(to, opened, { outtype: 'auto', pre, config })
   const converted = way ? located({ file: input.name }, () => way.derive(model)) : model
   const quantization = await quantizationOf(options)
   try {

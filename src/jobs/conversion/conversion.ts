@@ -148,10 +148,11 @@ export function readingFor(
  * @param output its name tells the format where `to` does not; undefined: it is only asked what it would be
  */
 export async function planOf(
-  { model: source, input, size: inputBytes }: OpenedModel,
+  opened: OpenedModel,
   output: FilePath | undefined,
   options: Pick<Checked<ConvertOptions, typeof CONVERT_OPTIONS>, 'to' | 'outtype' | 'pre' | 'config' | 'splitMaxBytes'>,
 ): Promise<Conversion> {
+  const { model: source, input, size: inputBytes } = opened
   const to = options.to ?? (output && (formatByName(output.absolute) ?? (await formatOfFolder(output.absolute))))
   if (to === undefined) {
     const endings = Object.values(FORMATS).map(({ extension }) => extension)
@@ -160,9 +161,7 @@ export async function planOf(
   }
   checkSplit(to, options.splitMaxBytes)
   const { format: from } = source
-  const way = await wayTo(to, source, options).catch((error: unknown) => {
-    throw error instanceof AprError ? error.at({ file: input.name }) : error
-  })
+  const way = await wayTo(to, opened, options)
   const stage = way ?? PASS
   const model = located({ file: input.name }, () => stage.derive(source))
   const layout = formatOf(model).layout(model, await layoutPlace(output, to, options.splitMaxBytes))

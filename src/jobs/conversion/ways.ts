@@ -1,5 +1,6 @@
 /** From which format to which there is a way, and the stage that goes it. */
 import type { Piece } from '../../convert/tensor-plan.js'
+import type { OpenedModel } from '../../formats/format.js'
 import { FORMATS } from '../../formats/formats.js'
 import { AprError } from '../../model/errors.js'
 import type { FormatName, Model } from '../../model/model.js'
@@ -56,20 +57,24 @@ function jobStage(stageOf: (isThere: (tensor: TensorInfo) => boolean) => RecordS
 export const PASS: JobStage = jobStage(passStage)
 
 /**
- * The stage that leads from a model to a format; undefined where that is its own.
+ * The stage that leads from an opened model to a format; undefined where it is of that format.
  * @throws AprError `APR_UNSUPPORTED` where there is no way
  */
 export async function wayTo(
   to: FormatName,
-  model: Model,
+  { model, input }: OpenedModel,
   options: CheckedToGgufOptions,
 ): Promise<JobStage | undefined> {
   const { format: from } = model
   if (from === to) return undefined
   const way = WAYS[to]
-  if (way.from.includes(from)) return await way.stage(options, model)
-  const others = way.from.length === 0 ? 'only from safetensors' : `from ${way.from.join(' and ')}`
-  throw new AprError('APR_UNSUPPORTED', `expected a model that ${to} can be made of, ${others}, found one of ${from}`)
+  try {
+    if (way.from.includes(from)) return await way.stage(options, model)
+    const others = way.from.length === 0 ? 'only from safetensors' : `from ${way.from.join(' and ')}`
+    throw new AprError('APR_UNSUPPORTED', `expected a model that ${to} can be made of, ${others}, found one of ${from}`)
+  } catch (error) {
+    throw error instanceof AprError ? error.at({ file: input.name }) : error
+  }
 }
 
 /** The format that an output's ending speaks of. */

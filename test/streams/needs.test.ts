@@ -1,13 +1,20 @@
 /** What of its input a part of a stage's output needs: enough to make that part, and told without any data. */
+import type { Duplex } from 'node:stream'
 import { test } from 'tap'
 import fc from 'fast-check'
-import type { DType, Q4KOptions, TensorInfo } from 'apr-stream'
+import { recipe, safetensorsReader, toGguf } from 'apr-stream'
+import type { DType, Model, Q4KOptions, RecipeOptions, TensorInfo, TensorRecord, ToGgufOptions } from 'apr-stream'
 import { RecordRuns } from '../../dist/records/record-runs.js'
 import { checkOptions } from '../../dist/options/check.js'
-import { Q4K_OPTIONS } from '../../dist/options/table.js'
+import { Q4K_OPTIONS, RECIPE_OPTIONS, TO_GGUF_OPTIONS } from '../../dist/options/table.js'
+import { ggufConversion } from '../../dist/streams/convert/to-gguf.js'
 import { Q4KQuantization } from '../../dist/streams/quantize/q4k.js'
+import { openRecipe } from '../../dist/streams/quantize/recipe.js'
+import type { TensorRange } from '../../dist/streams/stage.js'
 import { filterStage, mapStage } from '../../dist/streams/tensor-stages.js'
-import { arbitraryTensor } from '../helpers/files.js'
+import { arbitraryTensor, run } from '../helpers/files.js'
+import { goldenFolder } from '../helpers/golden-hf.js'
+import { randomBits } from '../helpers/random.js'
 
 const model = (tensors: readonly TensorInfo[]) => {
   return { format: 'apr', tensors, metadata: '{}', flags: 0, minorVersion: 0, reserved: new Uint8Array(20) } as const
@@ -77,3 +84,70 @@ void test('the bytes that a quantization needs hold every element of the part, a
   t.pass('for every dtype, shape and part')
   t.end()
 })
+
+// Rows of heads that change their places, experts that are stacked, blocks of 32 that need the row for their importance.
+for (const [name, pre] of [
+  ['Golden-Llama-3.2-Instruct', 'llama-bpe'],
+  ['mixtral-eight', 'tekken'],
+] as const) {
+  void test(`the parts of ${name} as Q4_K_M are made of nothing but the bytes that they need`, async (t) => {
+    const folder = goldenFolder(name)
+    const imatrix = `test/fixtures/hf/small/imatrix/${name}/imatrix.gguf`
+    const types = { attn_k: 'Q5_0' } as const
+    const stages = () => [toGguf({ pre }), recipe('Q4_K_M', { imatrix, types })]
+    const whole = await bytesOf(folder, () => true, stages())
+    const conversion = await ggufConversion(
+      checkOptions<ToGgufOptions, typeof TO_GGUF_OPTIONS>({ pre }, TO_GGUF_OPTIONS),
+      whole.source,
+    )
+    const options = checkOptions<RecipeOptions, typeof RECIPE_OPTIONS>({ imatrix, types }, RECIPE_OPTIONS)
+    const quantization = await openRecipe('Q4_K_M', options)
+    const converted = conversion.derive(whole.source)
+    const next = randomBits(5)
+    for (const target of quantization.derive(converted).tensors.filter(({ size }) => size > 0)) {
+      const start = next() % target.size
+      const end = Math.min(target.size, start + 1 + (next() % 5000))
+      const needed = conversion.needs(quantization.needs([{ name: target.name, start, end }], converted), whole.source)
+      const part = await bytesOf(folder, isIn(needed), stages())
+      const same = Buffer.compare(
+        part.tensors.get(target.name)?.subarray(start, end) ?? Buffer.alloc(0),
+        whole.tensors.get(target.name)?.subarray(start, end) ?? Buffer.alloc(1),
+      )
+      t.equal(same, 0, `${target.name}, bytes ${start} to ${end}`)
+    }
+    await quantization.close()
+  })
+}
+
+type IsNeeded = (name: string, byte: number) => boolean
+
+function isIn(ranges: readonly TensorRange[]): IsNeeded {
+  return (name, byte) => ranges.some((range) => range.name === name && range.start <= byte && byte < range.end)
+}
+
+/** What the stages make of a folder all of whose other bytes are zeros, by tensor. */
+async function bytesOf(
+  folder: string,
+  isNeeded: IsNeeded,
+  stages: readonly Duplex[],
+): Promise<{ source: Model; tensors: ReadonlyMap<string, Buffer> }> {
+  const tensors = new Map<string, Buffer>()
+  let source: Model | undefined
+  async function* onlyNeeded(records: AsyncIterable<TensorRecord>): AsyncGenerator<TensorRecord> {
+    for await (const record of records) {
+      source = record.model
+      const data = Uint8Array.from(record.data, (byte, i) => (isNeeded(record.name, record.offset + i) ? byte : 0))
+      yield { ...record, data }
+    }
+  }
+  async function collect(records: AsyncIterable<TensorRecord>): Promise<void> {
+    for await (const { name, size, offset, data } of records) {
+      const bytes = tensors.get(name) ?? Buffer.alloc(size)
+      tensors.set(name, bytes)
+      bytes.set(data, offset)
+    }
+  }
+  await run([safetensorsReader(folder), onlyNeeded, ...stages, collect])
+  if (!source) throw new Error('no record came')
+  return { source, tensors }
+}

@@ -93,7 +93,7 @@ for (const [name, pre] of [
   void test(`the parts of ${name} as Q4_K_M are made of nothing but the bytes that they need`, async (t) => {
     const folder = goldenFolder(name)
     const imatrix = `test/fixtures/hf/small/imatrix/${name}/imatrix.gguf`
-    const types = { attn_k: 'Q5_0' } as const
+    const types = { attn_output: 'Q5_0' } as const
     const stages = () => [toGguf({ pre }), recipe('Q4_K_M', { imatrix, types })]
     const whole = await bytesOf(folder, () => true, stages())
     const conversion = await ggufConversion(
@@ -104,7 +104,11 @@ for (const [name, pre] of [
     const quantization = await openRecipe('Q4_K_M', options)
     const converted = conversion.derive(whole.source)
     const next = randomBits(5)
-    for (const target of quantization.derive(converted).tensors.filter(({ size }) => size > 0)) {
+    const targets = quantization.derive(converted).tensors.filter(({ size }) => size > 0)
+    const weighted = targets
+      .filter(({ dtype }) => dtype === 'Q5_0')
+      .flatMap((target) => [target, target, target, target])
+    for (const target of [...targets, ...weighted]) {
       const start = next() % target.size
       const end = Math.min(target.size, start + 1 + (next() % 5000))
       const needed = conversion.needs(quantization.needs([{ name: target.name, start, end }], converted), whole.source)

@@ -36,8 +36,8 @@ export async function partialBytes(place: OutputPlace, files: FileNames): Promis
 /** Files that an earlier run has noted, where it has left a journal. */
 async function journaledFiles({ path }: OutputPlace): Promise<readonly string[]> {
   const journal = journalPath(path)
-  const isThere = (await statOrUndefined(journal).catch(() => undefined))?.isFile()
-  const text = isThere ? await fs.readFile(journal, 'utf8').catch(() => '') : ''
+  const isThere = (await statOrUndefined(journal))?.isFile()
+  const text = isThere ? await fs.readFile(journal, 'utf8') : ''
   // The first line says who holds the lock.
   return parseJournal(text.split('\n').slice(1)).files
 }

@@ -33,7 +33,8 @@ void test('threads that are ended while they answer are waited for', (t) => {
     import { ThreadPool } from './dist/threads/thread-pool.js'
     const task = () => {
       const data = new Uint8Array(4 * 256 * 64)
-      return { run: { dtype: 'F32', data, elements: 256 * 64, rowElements: 256 }, fit: 'minmax', mayOverwrite: true }
+      const run = { dtype: 'F32', data, elements: 256 * 64, rowElements: 256 }
+      return { run, to: { dtype: 'Q4_K', fit: 'minmax' }, mayOverwrite: true }
     }
     for (let i = 0; i < 60; i++) {
       const pool = new ThreadPool(2)

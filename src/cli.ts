@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import type { ConvertFlags } from './cli/convert-command.js'
+import type { ImatrixFlags } from './cli/imatrix-command.js'
 import { EXIT_CODES } from './cli/job-command.js'
 import { quantizeCommand, type QuantizeFlags } from './cli/quantize-command.js'
 import type { ReadFlags } from './cli/read-commands.js'
@@ -56,6 +57,12 @@ function buildProgram(): Command {
       ).default('q4k'),
     )
     .option('--imatrix <file>', 'with a recipe: importance matrix of llama-imatrix, in either of its forms', path)
+    .addOption(
+      new Option(
+        '--importance <how>',
+        'with a recipe: compute the importance matrix; moments takes the weights alone, and reads them once more',
+      ).choices(['moments']),
+    )
     .addOption(
       new Option(
         '--type <pattern=type>',
@@ -150,6 +157,22 @@ function buildProgram(): Command {
     .option('--debug', 'show where in the code an error came from')
     .action(async (file: string, flags: ReadFlags) =>
       (await import('./cli/read-commands.js')).verifyCommand(file, flags),
+    )
+
+  program
+    .command('imatrix')
+    .description('Write an importance matrix, as quantize and llama-quantize take it, of the weights of a model alone.')
+    .argument('<file>', 'a model: a file, the first file of a split model, or a folder of safetensors', path)
+    .requiredOption('-o, --output <file>', 'the .gguf file that is made', path)
+    .addOption(new Option('--from <what>', 'what it is computed from').choices(['weights']).default('weights'))
+    .option('--pre <name>', 'pre-tokenizer, as llama.cpp calls it, where the tokenizer is unknown', path)
+    .option('--config <folder>', 'where config.json and the tokenizer are, for a model that comes without them', path)
+    .option('-f, --force', 'replace an existing output')
+    .option('--json', 'print one JSON object on standard output, and nothing else there')
+    .option('-q, --quiet', 'print nothing but errors')
+    .option('--debug', 'show where in the code an error came from')
+    .action(async (file: string, flags: ImatrixFlags) =>
+      (await import('./cli/imatrix-command.js')).imatrixCommand(file, flags),
     )
 
   program

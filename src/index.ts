@@ -53,6 +53,7 @@ export {
 } from './jobs/conversion/conversion.js'
 export type { MetadataEntry } from './formats/format.js'
 export { plan, type DTypeCensus, type Plan, type PlannedTensor, type PlanOptions } from './jobs/plan.js'
+export { imatrix, type ImatrixOptions, type ImatrixReport } from './jobs/imatrix/imatrix.js'
 export { inspect, type InspectedTensor, type Inspection } from './jobs/reading/inspect.js'
 export { verify, type Verification } from './jobs/reading/verify.js'
 export type { ReadOptions } from './jobs/reading/input.js'

@@ -17,6 +17,8 @@ export function inFlags(error: unknown, { compat }: { compat?: 'apr' }): unknown
     splitMaxBytes: '--split-max-size',
     allowRequantize: '--allow-requantize',
     types: '--type',
+    imatrix: '--imatrix',
+    importance: '--importance',
     recipe: '--scheme',
   }
   const what = error.what.replace(/`([^`]*)`/g, (quoted, option: string) => words[option] ?? quoted)

@@ -48,7 +48,7 @@ export function outputOptions({
  * @param work the job; what it gives is called when the bar is gone
  */
 export async function runJob(
-  flags: OutputFlags & { compat?: 'apr' },
+  flags: Partial<OutputFlags> & { compat?: 'apr' },
   work: (options: Pick<ConvertOptions, 'signal' | 'onProgress'>) => Promise<() => void>,
 ): Promise<void> {
   const { createProgressBar } = await import('./progress-bar.js')

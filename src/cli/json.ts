@@ -4,6 +4,7 @@
  */
 import type { ConversionPlan, ConvertReport } from '../jobs/conversion/conversion.js'
 import type { FormatName } from '../model/model.js'
+import type { ImatrixReport } from '../jobs/imatrix/imatrix.js'
 import type { Inspection } from '../jobs/reading/inspect.js'
 import type { Plan } from '../jobs/plan.js'
 import type { QuantizeReport } from '../jobs/job.js'
@@ -38,6 +39,9 @@ export interface ConversionPlanJson extends Versioned, Omit<ConversionPlan, 'fre
   freeBytes?: number | undefined
 }
 
+/** `imatrix --json`. */
+export interface ImatrixJson extends Versioned, ImatrixReport {}
+
 /** `inspect --json`. Of GGUF an array of more than 16 elements is `{ length, first }`, integers over 2^53 are strings. */
 export interface InspectJson extends Versioned, Inspection {}
 
@@ -60,4 +64,5 @@ export interface ErrorFields extends Omit<AprErrorJson, 'code'> {
   syscall?: string | undefined
 }
 
-export type CliJson = QuantizeJson | PlanJson | ConvertJson | ConversionPlanJson | InspectJson | VerifyJson | ErrorJson
+export type CliJson =
+  QuantizeJson | PlanJson | ConvertJson | ConversionPlanJson | ImatrixJson | InspectJson | VerifyJson | ErrorJson

@@ -28,6 +28,7 @@ export interface QuantizeFlags extends OutputFlags, RecipeFlags {
 /** Flags that only a recipe takes. */
 interface RecipeFlags {
   imatrix?: string
+  importance?: 'moments'
   type?: [pattern: string, dtype: TargetDType][]
   outputType?: TargetDType
   embeddingType?: TargetDType
@@ -103,9 +104,22 @@ function recipeOf({ scheme }: QuantizeFlags): RecipeName | undefined {
 
 /** @throws UsageError for flags of a recipe, or that do not go together */
 async function q4kOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
-  const { compat, only, skip, imatrix, type, outputType, embeddingType, pure, leaveOutput, allowRequantize } = flags
+  const {
+    compat,
+    only,
+    skip,
+    imatrix,
+    importance,
+    type,
+    outputType,
+    embeddingType,
+    pure,
+    leaveOutput,
+    allowRequantize,
+  } = flags
   refuse('--scheme q4k', {
     '--imatrix': imatrix,
+    '--importance': importance,
     '--type': type,
     '--output-type': outputType,
     '--embedding-type': embeddingType,
@@ -128,7 +142,7 @@ async function q4kOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
 
 /** @throws UsageError for flags of Q4_K by a rule */
 function recipeOptions(flags: QuantizeFlags): QuantizeOptions {
-  const { scheme, fit, kept, compat, only, skip, imatrix, type } = flags
+  const { scheme, fit, kept, compat, only, skip, imatrix, importance, type } = flags
   refuse(`--scheme ${scheme}`, { '--fit': fit, '--kept': kept, '--compat': compat, '--only': only, '--skip': skip })
   // Of one pattern the first counts, as of two that are found in one name.
   const types = new Map<string, TargetDType>()
@@ -136,7 +150,7 @@ function recipeOptions(flags: QuantizeFlags): QuantizeOptions {
   const { outputType, embeddingType, pure, leaveOutput, allowRequantize, fallback } = flags
   return {
     recipe: recipeOf(flags),
-    ...{ imatrix, types: Object.fromEntries(types), outputType, embeddingType },
+    ...{ imatrix, importance, types: Object.fromEntries(types), outputType, embeddingType },
     ...{ pure, leaveOutput, allowRequantize, fallback },
   }
 }

@@ -14,6 +14,11 @@ export interface QuantizeOptions extends Q4KOptions, RecipeChoices, ReaderOption
    * Q4_K for the tensors that `select` takes.
    */
   recipe?: RecipeText | undefined
+  /**
+   * `moments`: a recipe's importance matrix is computed from the weights alone, which are read once more for it. Default:
+   * none, or that of `imatrix`.
+   */
+  importance?: 'moments' | undefined
   /** Format of the output. Default: the one that its name speaks of, else the input's. */
   to?: FormatName | undefined
   /** Name of the pre-tokenizer, for GGUF of a Hugging Face model. Default: found out by running the tokenizer. */
@@ -46,9 +51,10 @@ export interface Progress extends PhaseProgress {
   /**
    * What is being done. With `resume`, `checking` comes first: what an earlier run has left is read back. Mode `stream`
    * then has one phase, `quantizing`, in which reading and writing go along; mode `memory` has `reading`, `quantizing`
-   * and `writing`, one after the other. `convert` has one, `converting`.
+   * and `writing`, one after the other. `convert` has one, `converting`. Where importance comes from the weights, `weighing`
+   * comes before them.
    */
-  readonly phase: 'checking' | 'reading' | 'quantizing' | 'writing' | 'converting'
+  readonly phase: 'checking' | 'weighing' | 'reading' | 'quantizing' | 'writing' | 'converting'
 }
 
 export interface QuantizeReport extends JobSummary {

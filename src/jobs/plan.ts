@@ -93,7 +93,7 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
     checkSplit(to, checked.splitMaxBytes)
     const way = await wayTo(to, opened, { outtype: 'auto', pre, config })
     const converted = way ? located({ file: found.name }, () => way.derive(opened.model)) : opened.model
-    const quantization = await quantizationOf(checked)
+    const quantization = await quantizationOf(checked, opened)
     let planned: Planned
     try {
       const place = await layoutPlace(output, to, checked.splitMaxBytes)

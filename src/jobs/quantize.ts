@@ -124,7 +124,7 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   checkSplit(to, splitMaxBytes)
   const way = await wayTo(to, opened, { outtype: 'auto', pre, config })
   const converted = way ? located({ file: input.name }, () => way.derive(model)) : model
-  const quantization = await quantizationOf(options)
+  const quantization = await quantizationOf(options, opened)
   try {
     const derived = located({ file: input.name }, () => quantization.derive(converted))
     await turn()
@@ -132,6 +132,7 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
     const place = await layoutPlace(output, to, splitMaxBytes)
     const planned = planJob(quantization, converted, opened, place, options)
     await turn()
+    await quantization.prepare?.()
     const isNamed =
       planned.summary.mode === 'stream' && opened.version !== undefined && quantization.version !== undefined
     const job = isNamed ? [opened.version, to, quantization.version, splitMaxBytes] : undefined

@@ -200,6 +200,11 @@ export const QUANTIZE_OPTIONS = {
       'what `llama-quantize` would be asked for: `Q4_K_M` and so on, see [recipes](recipes.md); `fit`, `select` and `kept` are not for it',
   },
   ...RECIPE_CHOICES,
+  importance: {
+    kind: oneOf('moments'),
+    derived: 'that of `imatrix`, or none',
+    meaning: 'compute the importance matrix from the weights alone, see [importance](importance.md)',
+  },
   fit: Q4K_OPTIONS.fit,
   select: Q4K_OPTIONS.select,
   kept: Q4K_OPTIONS.kept,
@@ -299,4 +304,20 @@ export const PLAN_OPTIONS = {
     derived: 'beside the input',
     meaning: 'where the output would go: its disk is the one whose free space is told',
   },
+} as const satisfies Record<string, OptionRow>
+
+export const IMATRIX_OPTIONS = {
+  from: {
+    kind: oneOf('weights'),
+    default: 'weights',
+    meaning: 'what the importance is computed from',
+  },
+  pre: TO_GGUF_OPTIONS.pre,
+  config: TO_GGUF_OPTIONS.config,
+  overwrite: WRITER_OPTIONS.overwrite,
+  onProgress: {
+    ...QUANTIZE_OPTIONS.onProgress,
+    meaning: 'called as weights are read; what it throws ends the job',
+  },
+  signal: READ_OPTIONS.signal,
 } as const satisfies Record<string, OptionRow>

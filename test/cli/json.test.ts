@@ -35,6 +35,7 @@ async function printed(folder: string): Promise<[type: string, json: Fields][]> 
     ['ErrorJson', ['inspect', join(folder, 'missing.apr')]],
     ['ConvertJson', ['convert', GGUF, '-o', join(folder, 'out.gguf')]],
     ['ConversionPlanJson', ['convert', GGUF, '-o', join(folder, 'out.gguf'), '--plan']],
+    ['ImatrixJson', ['imatrix', GGUF, '-o', join(folder, 'imatrix.gguf')]],
   ]
   const results = await Promise.all(commands.map(([, args]) => cli([...args, '--json'])))
   return commands.map(([type], i) => [type, JSON.parse(results[i]?.stdout ?? '') as Fields])
@@ -60,6 +61,7 @@ void test('every JSON output has a schemaVersion, and the fields that docs/cli.m
     ['## inspect', fieldsOf(2)],
     ['With `convert --json`, the report:', fieldsOf(7)],
     ['With `convert --plan --json`, the plan:', fieldsOf(8)],
+    ['## imatrix', fieldsOf(9)],
     ['## verify', fieldsOf(3)],
   ]
   for (const [heading, found] of cases) {

@@ -26,6 +26,8 @@ export interface Importance {
    * @throws AprError `APR_BAD_VALUE` for a value that is not finite or below 0
    */
   read(tensorName: string, start?: number, size?: number): Promise<Float32Array>
+  /** Computes values that are not there yet, so that they can be read. */
+  prepare?(): Promise<void>
   /** Reads all values once and checks them, with no more than a part of them in memory. */
   check(): Promise<void>
   /** A second call does nothing. */

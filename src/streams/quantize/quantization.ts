@@ -55,6 +55,8 @@ export interface Quantization extends StageShape {
   cure(value: number, to: TensorInfo): string
   /** What is likely to disappoint, in sentences. */
   warnings?(model: Model): string[]
+  /** Reads what has to be known before any record comes, beside the model. */
+  prepare?(): Promise<void>
   /** Closes what it reads from. */
   close?(): Promise<void>
 }

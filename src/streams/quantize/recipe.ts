@@ -78,24 +78,28 @@ export function recipe(name: RecipeText, options: RecipeOptions = {}): TensorTra
   return quantizeStage(() => openRecipe(found, checked))
 }
 
-/** Reads what the options speak of. */
+/**
+ * Reads what the options speak of.
+ * @param own an importance matrix that is no file's
+ */
 export async function openRecipe(
   name: RecipeSettings['name'],
   options: CheckedRecipeOptions,
+  own?: RecipeSetup['importance'],
 ): Promise<RecipeQuantization> {
   const { imatrix, config: folder, types = {}, threads, highWaterMark } = options
   const { outputType, embeddingType, pure, leaveOutput, allowRequantize, fallback } = options
   const config = folder === undefined ? undefined : await readConfigFolder(folder)
   const file = imatrix === undefined ? undefined : await openFile(imatrix)
-  const importance = file && (await openImportance(file))
+  const read = file && { matrix: await openImportance(file), file: imatrix ?? '', version: file.version }
+  const importance = own ?? read
   return new RecipeQuantization({
     settings: {
       ...{ name, outputType, embeddingType, pure, leaveOutput, allowRequantize, fallback },
       types: Object.entries(types).map(([pattern, dtype]) => ({ pattern, dtype })),
-      hasImportance: importance && ((tensor) => importance.has(tensor)),
+      hasImportance: importance && ((tensor) => importance.matrix.has(tensor)),
     },
-    importance: importance && { matrix: importance, file: imatrix ?? '', version: file.version },
-    ...{ config, threads, highWaterMark },
+    ...{ importance, config, threads, highWaterMark },
   })
 }
 
@@ -174,6 +178,10 @@ export class RecipeQuantization implements Quantization {
 
   cure(value: number): string {
     return Number.isFinite(value) ? 'give the tensor another dtype with `types`' : 'no dtype holds it'
+  }
+
+  async prepare(): Promise<void> {
+    await this.#setup.importance?.matrix.prepare?.()
   }
 
   async close(): Promise<void> {

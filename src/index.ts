@@ -63,6 +63,7 @@ export type { Mode, ModeOptions } from './jobs/mode.js'
 export type {
   ConversionPlanJson,
   ConvertJson,
+  ImatrixJson,
   ErrorFields,
   ErrorJson,
   InspectJson,

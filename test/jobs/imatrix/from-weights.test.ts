@@ -1,3 +1,4 @@
+/* eslint-disable @typescript-eslint/no-non-null-assertion -- loops over arrays read best as loops */
 /** Importance from the weights alone: against a plain implementation, and as quantize takes it. */
 import { join, resolve } from 'node:path'
 import fs from 'fs-extra'
@@ -76,7 +77,8 @@ function plainly(tensors: ReadonlyMap<string, Shaped>, config: Config): Map<stri
       for (let c = 0; c < cols; c++) result[r]! += values[r * cols + c]! ** 2 * Number(x[c])
     return result
   }
-  const { shape: [vocabulary = 0, width = 0] = [], values: embedding } = get('model.embed_tokens.weight')
+  const { shape, values: embedding } = get('model.embed_tokens.weight')
+  const [vocabulary = 0, width = 0] = shape
   const residual = new Float64Array(width)
   embedding.forEach((value, i) => (residual[i % width]! += value ** 2 / vocabulary))
   const normed = (name: string): Float64Array => {

@@ -69,6 +69,23 @@ function buildProgram(): Command {
         'with a recipe: dtype of tensors in whose names this regular expression is found; may be given again, the first counts',
       ).argParser(gatherType),
     )
+    .option(
+      '--types <file>',
+      'with a recipe: a file of such rules, as --save-types writes them; --type comes first',
+      path,
+    )
+    .addOption(
+      new Option(
+        '--target-size <size>',
+        'choose dtypes by their errors, for an output of this size at the most: bytes, or as 4GB, 3.5GiB, 900MB',
+      ).argParser(size),
+    )
+    .addOption(
+      new Option('--target-bpw <bits>', 'the same, as bits of all tensors together a weight: 4.5').argParser(
+        positiveNumber,
+      ),
+    )
+    .option('--save-types <file>', 'write the dtypes that were chosen to a file for --types, also with --plan', path)
     .addOption(
       dtypeOption('--output-type <type>', 'with a recipe: dtype of output.weight, or of a tied token_embd.weight'),
     )
@@ -275,6 +292,33 @@ function path(value: string): string {
 function wholeNumber(value: string): number {
   if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError('expected a whole number above 0')
   return Number(value)
+}
+
+function positiveNumber(value: string): number {
+  if (!/^\d+(\.\d+)?$/.test(value) || Number(value) <= 0) throw new InvalidArgumentError('expected a number above 0')
+  return Number(value)
+}
+
+const SIZE_UNITS = {
+  '': 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KIB: 1024,
+  MIB: 1024 ** 2,
+  GIB: 1024 ** 3,
+  TIB: 1024 ** 4,
+}
+
+/** Bytes, or a number and its unit. */
+function size(value: string): number {
+  const [, digits, unit = ''] = /^(\d+(?:\.\d+)?)\s*([kmgt]i?b)?$/i.exec(value) ?? []
+  const bytes = Math.floor(Number(digits) * SIZE_UNITS[unit.toUpperCase() as keyof typeof SIZE_UNITS])
+  if (!Number.isSafeInteger(bytes) || bytes <= 0) {
+    throw new InvalidArgumentError('expected bytes above 0, as 500000, 900MB, 4GB or 3.5GiB')
+  }
+  return bytes
 }
 
 /** As llama.cpp's converter takes it: bytes, or thousands, millions or thousands of millions of them. */

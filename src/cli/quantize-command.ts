@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs'
 import { plan, type Plan } from '../jobs/plan.js'
-import type { QuantizeOptions, QuantizeReport } from '../jobs/job.js'
+import type { JobSummary, QuantizeOptions, QuantizeReport } from '../jobs/job.js'
 import type { Fit } from '../quant/kernel.js'
 import { selectAsApr, selectByDefault, type Kept } from '../quant/policy.js'
 import { printable } from '../model/errors.js'
@@ -11,6 +11,7 @@ import { SCHEMA_VERSION } from './json.js'
 import { selectByPatterns } from './patterns.js'
 import { outputOptions, runJob, type OutputFlags } from './job-command.js'
 import { bytes, columns, count, plural, print, printJson, sizeChange, UsageError, warn } from './output.js'
+import { readTypes, writeTypes } from './types-file.js'
 import { recipeNamed, type RecipeName, type TargetDType } from '../recipes/names.js'
 
 export interface QuantizeFlags extends OutputFlags, RecipeFlags {
@@ -30,6 +31,10 @@ interface RecipeFlags {
   imatrix?: string
   importance?: 'moments'
   type?: [pattern: string, dtype: TargetDType][]
+  types?: string
+  targetSize?: number
+  targetBpw?: number
+  saveTypes?: string
   outputType?: TargetDType
   embeddingType?: TargetDType
   pure?: boolean
@@ -66,6 +71,7 @@ export async function quantizeCommand(file: string, flags: QuantizeFlags): Promi
     const result = await plan(file, { ...options, output }).catch((error: unknown) => {
       throw inFlags(error, flags)
     })
+    await saveTypes(flags, result)
     if (flags.json) printJson({ schemaVersion: SCHEMA_VERSION, output, ...result })
     else if (!flags.quiet) printPlan(result, output)
     if (!flags.quiet) result.warnings.forEach(warn)
@@ -75,6 +81,7 @@ export async function quantizeCommand(file: string, flags: QuantizeFlags): Promi
   const { quantize } = await import('../jobs/quantize.js')
   await runJob(flags, async (job) => {
     const report = await quantize(file, output, { ...options, ...job })
+    await saveTypes(flags, report)
     return () => {
       if (!flags.quiet) report.warnings.forEach(warn)
       if (flags.json) printJson({ schemaVersion: SCHEMA_VERSION, ...report })
@@ -87,7 +94,7 @@ async function toOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
   const { mode, threads } = flags
   if (flags.resume && mode === 'memory')
     throw new UsageError('--resume goes on with a stream; it cannot be had with --mode memory')
-  const kind = recipeOf(flags) === undefined ? await q4kOptions(flags) : recipeOptions(flags)
+  const kind = isRecipe(flags) ? await recipeOptions(flags) : await q4kOptions(flags)
   return {
     ...kind,
     mode,
@@ -95,6 +102,10 @@ async function toOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
     strict: flags.strict ?? false,
     ...(threads !== undefined && { threads }),
   }
+}
+
+function isRecipe(flags: QuantizeFlags): boolean {
+  return recipeOf(flags) !== undefined || flags.targetSize !== undefined || flags.targetBpw !== undefined
 }
 
 /** The recipe of `--scheme`; undefined for Q4_K by a rule. */
@@ -121,6 +132,8 @@ async function q4kOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
     '--imatrix': imatrix,
     '--importance': importance,
     '--type': type,
+    '--types': flags.types,
+    '--save-types': flags.saveTypes,
     '--output-type': outputType,
     '--embedding-type': embeddingType,
     '--pure': pure,
@@ -140,18 +153,23 @@ async function q4kOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
   }
 }
 
-/** @throws UsageError for flags of Q4_K by a rule */
-function recipeOptions(flags: QuantizeFlags): QuantizeOptions {
+/** @throws UsageError for flags of Q4_K by a rule, and for a file of types that is none */
+async function recipeOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
   const { scheme, fit, kept, compat, only, skip, imatrix, importance, type } = flags
   refuse(`--scheme ${scheme}`, { '--fit': fit, '--kept': kept, '--compat': compat, '--only': only, '--skip': skip })
   // Of one pattern the first counts, as of two that are found in one name.
   const types = new Map<string, TargetDType>()
-  for (const [pattern, dtype] of type ?? []) if (!types.has(pattern)) types.set(pattern, dtype)
+  const rules = [...(type ?? []), ...(flags.types === undefined ? [] : await readTypes(flags.types))]
+  for (const [pattern, dtype] of rules) if (!types.has(pattern)) types.set(pattern, dtype)
+  if (flags.saveTypes !== undefined && flags.targetSize === undefined && flags.targetBpw === undefined) {
+    throw new UsageError('--save-types writes what --target-size or --target-bpw has chosen: give one of them')
+  }
   const { outputType, embeddingType, pure, leaveOutput, allowRequantize, fallback } = flags
   return {
     recipe: recipeOf(flags),
     ...{ imatrix, importance, types: Object.fromEntries(types), outputType, embeddingType },
     ...{ pure, leaveOutput, allowRequantize, fallback },
+    ...{ targetBytes: flags.targetSize, bitsPerWeight: flags.targetBpw },
   }
 }
 
@@ -167,6 +185,7 @@ function defaultOutput(file: string, flags: QuantizeFlags): string {
   const [, stem = file, ending] = /^(.+?)(\.apr|\.gguf|\.safetensors|[/\\]+)$/.exec(file) ?? []
   const recipe = recipeOf(flags)
   if (recipe !== undefined) return `${stem}.${recipe}.${to ?? 'gguf'}`
+  if (isRecipe(flags)) return `${stem}.${flags.targetBpw === undefined ? 'sized' : `${flags.targetBpw}bpw`}.gguf`
   const isFolder = statSync(file, { throwIfNoEntry: false })?.isDirectory() ?? false
   const isGguf = to ? to === 'gguf' : isFolder || ending === '.gguf' || ending === '.safetensors'
   return `${stem}.q4k.${isGguf ? 'gguf' : 'apr'}`
@@ -180,6 +199,7 @@ function printReport(report: QuantizeReport): void {
   const bits = report.bitsPerWeight.toFixed(2)
   print(`  ${bytes(inputBytes)} -> ${bytes(outputBytes)}, ${sizeChange(ratio)}, ${bits} bits a weight`)
   for (const line of reasonLines(report.reasons)) print(`  ${line}`)
+  printChoice(report)
   print(
     `  ${seconds.toFixed(2)} s, ${bytes(inputBytes / seconds)}/s, peak memory ${bytes(peakMemoryBytes)} (mode ${mode})`,
   )
@@ -191,6 +211,7 @@ function printPlan(plan: Plan, output: string): void {
   const bits = plan.bitsPerWeight.toFixed(2)
   print(`  ${count(inputBytes)} bytes -> ${count(outputBytes)} bytes, ${sizeChange(ratio)}, ${bits} bits a weight`)
   for (const line of reasonLines(plan.reasons)) print(`  ${line}`)
+  printChoice(plan)
   for (const [title, dtypes] of Object.entries({ before: plan.inputDTypes, after: plan.outputDTypes })) {
     const census = Object.entries(dtypes).map(
       ([dtype, { tensors, bytes: size }]) => `${dtype} ${count(tensors)} (${bytes(size)})`,
@@ -214,6 +235,20 @@ function printPlan(plan: Plan, output: string): void {
   for (const line of columns([['tensor', 'shape', 'dtype', 'bytes', 'bytes after', ''], ...rows], [3, 4])) print(line)
   const more = plan.decisions.length - rows.length
   if (more > 0) print(`... and ${plural(more, 'more tensor')}; --json lists all`)
+}
+
+/** What was chosen under a budget, beside the recipe that is nearest. */
+function printChoice({ choice, outputBytes }: JobSummary): void {
+  if (!choice) return
+  const { recipe, recipeBytes, recipeKl, expectedKl } = choice
+  print(`  expected KL ${expectedKl.toFixed(4)} nats a token at ${count(outputBytes)} bytes`)
+  print(
+    `  ${recipe} would have ${recipeKl.toFixed(4)} at ${count(recipeBytes)} bytes; both are estimates by kind of tensor`,
+  )
+}
+
+async function saveTypes({ saveTypes: path }: QuantizeFlags, { choice }: JobSummary): Promise<void> {
+  if (path !== undefined && choice) await writeTypes(path, choice.types)
 }
 
 function reasonLines(reasons: Partial<Record<Decision['reason'], number>>): string[] {

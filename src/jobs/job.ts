@@ -5,6 +5,7 @@ import type { Decision } from '../streams/quantize/quantization.js'
 import type { RecipeChoices } from '../streams/quantize/recipe.js'
 import type { Q4KOptions } from '../streams/quantize/q4k.js'
 import type { ReaderOptions } from '../streams/reader.js'
+import type { TypeChoice } from './budget/choose-types.js'
 import type { Mode, ModeOptions } from './mode.js'
 import type { FormatName } from '../model/model.js'
 
@@ -19,6 +20,13 @@ export interface QuantizeOptions extends Q4KOptions, RecipeChoices, ReaderOption
    * none, or that of `imatrix`.
    */
   importance?: 'moments' | undefined
+  /**
+   * Bytes of all files of the output together, at the most: dtypes are chosen by the errors that they would have, of a sample
+   * of the weights. Default: those of the recipe.
+   */
+  targetBytes?: number | undefined
+  /** The same as bits of all tensors together a weight, at the most. Default: those of the recipe. */
+  bitsPerWeight?: number | undefined
   /** Format of the output. Default: the one that its name speaks of, else the input's. */
   to?: FormatName | undefined
   /** Name of the pre-tokenizer, for GGUF of a Hugging Face model. Default: found out by running the tokenizer. */
@@ -98,4 +106,6 @@ export interface JobSummary {
   readonly mode: Mode
   /** What is likely to disappoint, in sentences. */
   readonly warnings: readonly string[]
+  /** How dtypes were chosen, where `targetBytes` or `bitsPerWeight` asked for it. */
+  readonly choice?: TypeChoice
 }

@@ -93,10 +93,10 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
     checkSplit(to, checked.splitMaxBytes)
     const way = await wayTo(to, opened, { outtype: 'auto', pre, config })
     const converted = way ? located({ file: found.name }, () => way.derive(opened.model)) : opened.model
-    const quantization = await quantizationOf(checked, opened)
+    const place = await layoutPlace(output, to, checked.splitMaxBytes)
+    const { quantization, choice } = await quantizationOf(checked, opened, converted, place)
     let planned: Planned
     try {
-      const place = await layoutPlace(output, to, checked.splitMaxBytes)
       planned = located({ file: found.name }, () => planJob(quantization, converted, opened, place, checked))
     } finally {
       await quantization.close?.()
@@ -105,6 +105,7 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
     const folder = output === undefined ? beside : await folderOf(output.absolute, to)
     return {
       ...planned.summary,
+      ...(choice && { choice }),
       ...planned.details,
       freeBytes: folder === undefined ? undefined : await freeBytes(folder),
     }

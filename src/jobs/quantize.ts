@@ -23,6 +23,7 @@ import type { QuantizeOptions, QuantizeReport } from './job.js'
 import { checkMode, peakMemoryBytes } from './mode.js'
 import { observed } from './observe.js'
 import { layoutPlace, openOutput } from './open-output.js'
+import type { TypeChoice } from './budget/choose-types.js'
 import { planJob, type Planned } from './plan.js'
 import { checkChoices, outputFormatOf, quantizationOf } from './quantization.js'
 import { progressStage, reporter } from './progress.js'
@@ -85,6 +86,7 @@ async function runJob(
 
   return {
     ...summary,
+    ...(job.choice && { choice: job.choice }),
     output: place.given,
     warnings: [...summary.warnings, ...job.losses.flatMap(({ to, lost }) => lossesOf(to, lost))],
     resumedTensors: job.target.resumed.size,
@@ -106,6 +108,8 @@ interface Job {
   /** The model of the output. */
   readonly derived: Model
   readonly planned: Planned
+  /** How dtypes were chosen, where that was by a budget. */
+  readonly choice: TypeChoice | undefined
   /** What was lost, when the job is done. */
   readonly losses: Loss[]
 }
@@ -124,12 +128,12 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   checkSplit(to, splitMaxBytes)
   const way = await wayTo(to, opened, { outtype: 'auto', pre, config })
   const converted = way ? located({ file: input.name }, () => way.derive(model)) : model
-  const quantization = await quantizationOf(options, opened)
+  const place = await layoutPlace(output, to, splitMaxBytes)
+  const { quantization, choice } = await quantizationOf(options, opened, converted, place)
   try {
     const derived = located({ file: input.name }, () => quantization.derive(converted))
     await turn()
     if (options.strict) refuseWarnings(warningsFor(quantization, converted, options.select), input.name)
-    const place = await layoutPlace(output, to, splitMaxBytes)
     const planned = planJob(quantization, converted, opened, place, options)
     await turn()
     await quantization.prepare?.()
@@ -137,7 +141,7 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
       planned.summary.mode === 'stream' && opened.version !== undefined && quantization.version !== undefined
     const job = isNamed ? [opened.version, to, quantization.version, splitMaxBytes] : undefined
     const target = await openOutput(output, derived, job, options)
-    return { opened, target, options, way, quantization, derived, planned, losses: [] }
+    return { opened, target, options, way, quantization, derived, planned, choice, losses: [] }
   } catch (error) {
     await quantization.close?.()
     throw error

@@ -56,3 +56,17 @@ export function blockElement(dtype: DType, shape: readonly number[], block: numb
 export function parameterCount(tensors: readonly TensorInfo[]): number {
   return tensors.reduce((sum, tensor) => sum + (isPlaceholder(tensor) ? 0 : elementCount(tensor.shape)), 0)
 }
+
+/** Columns of a tensor's matrices. */
+export function columnsOf({ shape }: TensorInfo): number {
+  return shape.at(-1) ?? 1
+}
+
+/** Rows of each of its matrices. */
+export function rowsOf({ shape }: TensorInfo): number {
+  return shape.at(-2) ?? 1
+}
+
+export function matricesOf({ shape }: TensorInfo): number {
+  return shape.at(-3) ?? 1
+}

@@ -71,6 +71,15 @@ export function takeOptions<T extends object, Table extends OptionTable<T>>(
   return Object.freeze(Object.fromEntries(checked)) as Checked<T, Table>
 }
 
+/** A number of units, above 0 and finite. */
+export function positive(unit: string): OptionKind<number> {
+  const check = (name: string, value: unknown): number => {
+    if (typeof value === 'number' && value > 0 && value < Infinity) return value
+    throw bad(name, `a number of ${unit} above 0`, value)
+  }
+  return { type: 'number', unit, check }
+}
+
 /** A whole number of units, `least` or more. */
 export function wholeNumber(unit: string, least: 0 | 1 = 1): OptionKind<number> {
   const check = (name: string, value: unknown): number => {

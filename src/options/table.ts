@@ -13,6 +13,7 @@ import {
   PATH,
   SIGNAL,
   TEXT,
+  positive,
   wholeNumber,
   wordsBy,
   type OptionKind,
@@ -204,6 +205,17 @@ export const QUANTIZE_OPTIONS = {
     kind: oneOf('moments'),
     derived: 'that of `imatrix`, or none',
     meaning: 'compute the importance matrix from the weights alone, see [importance](importance.md)',
+  },
+  targetBytes: {
+    kind: wholeNumber('bytes'),
+    derived: 'as large as the recipe makes it',
+    meaning:
+      'size of the output at the most: dtypes are [chosen by their errors](budget.md), with the recipe or without',
+  },
+  bitsPerWeight: {
+    kind: positive('bits'),
+    derived: 'as many as the recipe takes',
+    meaning: 'the same, as bits of all tensors together a weight',
   },
   fit: Q4K_OPTIONS.fit,
   select: Q4K_OPTIONS.select,

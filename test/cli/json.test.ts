@@ -54,7 +54,7 @@ void test('every JSON output has a schemaVersion, and the fields that docs/cli.m
   const outputs = await printed(t.testdir())
   for (const [type, json] of outputs) t.equal(json['schemaVersion'], 1, type)
   const fieldsOf = (index: number): string[] => Object.keys(outputs[index]?.[1] ?? {})
-  const optional = ['restartReason', 'error']
+  const optional = ['restartReason', 'error', 'choice']
   const cases: [string, string[]][] = [
     ['With `--json`, the report:', fieldsOf(0)],
     ['With `--plan --json`, the plan:', fieldsOf(1)],

@@ -1,10 +1,11 @@
 /** The importance of an opened model's columns, from its weights. */
 import type { Piece } from '../../convert/tensor-plan.js'
-import { hfModelOf, type ConfigFolder } from '../../convert/hf-source.js'
+import { hfModelOf } from '../../convert/hf-source.js'
 import { toGgufModel } from '../../convert/to-gguf.js'
 import { prepareModelCards } from '../../convert/general/model-card.js'
 import { readConfigFolder } from '../../files/config-folder.js'
 import type { OpenedModel } from '../../formats/format.js'
+import type { GgufModel } from '../../formats/formats.js'
 import type { Model } from '../../model/model.js'
 import { located } from '../../model/errors.js'
 import { elementCount, type TensorInfo } from '../../model/tensor.js'
@@ -34,32 +35,33 @@ export interface ImportanceOfWeights {
  * Looks at a model, and reads none of its tensors.
  * @throws AprError `APR_UNSUPPORTED` for an architecture that is not known, and all that keeps a model from becoming GGUF
  */
-export async function importanceOfWeights(
-  opened: OpenedModel,
-  { pre, config }: WeightsOptions,
-): Promise<ImportanceOfWeights> {
-  const folder = config === undefined ? undefined : await readConfigFolder(config)
-  await prepareModelCards()
-  return located({ file: opened.input.name }, () => {
-    const { network, piecesOf } = asGguf(opened, pre, folder)
-    return {
-      tensors: weightedTensors(network),
-      ...readOf(network, piecesOf, opened.model),
-      values: (options) => momentsOf(network, new ModelWeights(opened, piecesOf, options)),
-    }
-  })
+export async function importanceOfWeights(opened: OpenedModel, options: WeightsOptions): Promise<ImportanceOfWeights> {
+  const { gguf, piecesOf } = await ggufFormOf(opened, options)
+  const network = located({ file: opened.input.name }, () => networkOf(gguf))
+  return {
+    tensors: weightedTensors(network),
+    ...readOf(network, piecesOf, opened.model),
+    values: (reading) => momentsOf(network, new ModelWeights(opened, piecesOf, reading)),
+  }
 }
 
-function asGguf(
-  { model }: OpenedModel,
-  pre: string | undefined,
-  config: ConfigFolder | undefined,
-): { network: Network; piecesOf: PiecesOf } {
-  const hf = hfModelOf(model, config)
-  if ('kvs' in hf) return { network: networkOf(hf), piecesOf: (tensor) => [whole(tensor)] }
-  const { model: gguf, targets = [] } = toGgufModel(model, { outtype: 'auto', pre, config })
-  const pieces = new Map(targets.map((target): [string, readonly Piece[]] => [target.tensor.name, target.pieces]))
-  return { network: networkOf(gguf), piecesOf: ({ name }) => pieces.get(name) ?? [] }
+/** A model as GGUF has it, and what of the source its tensors are made of. */
+export interface GgufForm {
+  readonly gguf: GgufModel
+  readonly piecesOf: PiecesOf
+}
+
+/** @throws AprError for all that keeps a model from becoming GGUF */
+export async function ggufFormOf({ model, input }: OpenedModel, { pre, config }: WeightsOptions): Promise<GgufForm> {
+  const folder = config === undefined ? undefined : await readConfigFolder(config)
+  await prepareModelCards()
+  return located({ file: input.name }, () => {
+    const hf = hfModelOf(model, folder)
+    if ('kvs' in hf) return { gguf: hf, piecesOf: (tensor) => [whole(tensor)] }
+    const { model: gguf, targets = [] } = toGgufModel(model, { outtype: 'auto', pre, config: folder })
+    const pieces = new Map(targets.map((target): [string, readonly Piece[]] => [target.tensor.name, target.pieces]))
+    return { gguf, piecesOf: ({ name }) => pieces.get(name) ?? [] }
+  })
 }
 
 function whole({ name, shape }: TensorInfo): Piece {

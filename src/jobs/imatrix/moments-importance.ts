@@ -1,10 +1,10 @@
 /** Importance that a job computes from the weights of its own input: told of at once, computed when it is needed. */
+import { columnsOf, matricesOf } from '../../model/tensor.js'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fs from 'fs-extra'
 import { openFile } from '../../files/open-source.js'
 import type { OpenedModel } from '../../formats/format.js'
-import { columnsOf, matricesOf } from '../../recipes/moments/network.js'
 import { openImportance, type Importance } from '../../recipes/importance/importance.js'
 import type { Progress } from '../job.js'
 import { importanceOfWeights, weighing, type ImportanceOfWeights, type WeightsOptions } from './from-weights.js'

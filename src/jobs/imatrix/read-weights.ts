@@ -3,10 +3,11 @@ import type { Piece } from '../../convert/tensor-plan.js'
 import type { OpenedModel, PlacedTensor } from '../../formats/format.js'
 import { DTYPES } from '../../model/dtypes.js'
 import { AprError, checkNotAborted } from '../../model/errors.js'
-import { elementCount, type TensorInfo } from '../../model/tensor.js'
+import { columnsOf, elementCount, type TensorInfo } from '../../model/tensor.js'
 import { aprQ8Scale, decodeElements, isDecodable } from '../../quant/decode.js'
 import type { Kernel } from '../../quant/kernel.js'
 import { createSimdKernel } from '../../quant/simd.js'
+import { BufferPool, release } from '../../records/buffers.js'
 import { ColumnSquares, RowSquares, type Weights } from '../../recipes/moments/moments.js'
 
 /** Bytes of a read. */
@@ -30,6 +31,7 @@ export class ModelWeights implements Weights {
   readonly #options: ReadingOptions
   readonly #placed: ReadonlyMap<string, PlacedTensor>
   readonly #kernel: Kernel = createSimdKernel()
+  readonly #pool = new BufferPool(2 * READ_BYTES)
 
   constructor(opened: OpenedModel, piecesOf: PiecesOf, options: ReadingOptions = {}) {
     this.#opened = opened
@@ -61,13 +63,36 @@ export class ModelWeights implements Weights {
     const pieces = this.#piecesOf(tensor)
     for (const [i, piece] of pieces.entries()) {
       const isLast = i === pieces.length - 1
+      if (piece.order !== undefined) throw notInRows(piece.source)
       await this.#readPiece(piece, take, (bytes, isEnd) => this.#options.onRead?.(tensor, bytes, isLast && isEnd))
     }
   }
 
+  /**
+   * Some rows of a tensor's matrices. Those of a head may come in another order than they have in GGUF.
+   * @param first and `count`: rows, all matrices counted through
+   */
+  async rows(tensor: TensorInfo, first: number, count: number): Promise<Float32Array> {
+    const width = columnsOf(tensor)
+    const values = new Float32Array(count * width)
+    const [start, end] = [first * width, (first + count) * width]
+    for (const { source, from, elements, to, order } of this.#piecesOf(tensor)) {
+      const [low, high] = [Math.max(start, to), Math.min(end, to + elements)]
+      if (low >= high) continue
+      if (order?.kind === 'transpose') throw notInRows(source)
+      const part = { source, from: from + low - to, elements: high - low, to: low }
+      await this.#readPiece(
+        part,
+        (at, found, size) => values.set(found.subarray(0, size), at - start),
+        () => undefined,
+      )
+    }
+    return values
+  }
+
   /** The next read is under way while the numbers of one are taken. */
   async #readPiece(
-    { source: name, from, elements, to, order }: Piece,
+    { source: name, from, elements, to }: Piece,
     take: Take,
     onRead: (bytes: number, isEnd: boolean) => void,
   ): Promise<void> {
@@ -77,10 +102,7 @@ export class ModelWeights implements Weights {
     const { tensor, position } = placed
     const { blockElements, blockBytes, headBytes, padsRows } = DTYPES[tensor.dtype]
     const isCut = padsRows && (tensor.shape.at(-1) ?? 0) % blockElements !== 0
-    if (order !== undefined || isCut || !isDecodable(tensor.dtype)) {
-      const what = `expected numbers that stand row by row, found ${tensor.dtype} [${tensor.shape.join(', ')}]`
-      throw new AprError('APR_UNSUPPORTED', what, { tensor: name })
-    }
+    if (isCut || !isDecodable(tensor.dtype)) throw notInRows(name)
     const head = new Uint8Array(headBytes)
     if (headBytes > 0) await source.read(head, position)
     const scale = headBytes > 0 ? aprQ8Scale(head) : undefined
@@ -90,7 +112,7 @@ export class ModelWeights implements Weights {
       if (first >= end) return undefined
       const start = Math.floor(first / blockElements)
       const blocks = Math.ceil(Math.min(end, first + step) / blockElements) - start
-      const data = new Uint8Array(blocks * blockBytes)
+      const data = this.#pool.take(blocks * blockBytes)
       await source.read(data, position + headBytes + start * blockBytes)
       return { first, data }
     }
@@ -107,6 +129,7 @@ export class ModelWeights implements Weights {
       next.catch(() => undefined)
       this.#decode(tensor, scale, data, first, behind, (at, values, count) => take(to + at - from, values, count))
       onRead(data.length, behind === end)
+      release(data)
     }
   }
 
@@ -129,6 +152,10 @@ export class ModelWeights implements Weights {
       take(first, input, count)
     }
   }
+}
+
+function notInRows(tensor: string): AprError {
+  return new AprError('APR_UNSUPPORTED', 'expected numbers that stand row by row, found others', { tensor })
 }
 
 /** @throws AprError `APR_BAD_VALUE` where a weight was NaN or infinite, or its square became so */

@@ -2,9 +2,8 @@
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { arrayKv, kv, type GgufModel } from '../../formats/formats.js'
-import type { TensorInfo } from '../../model/tensor.js'
+import { columnsOf, matricesOf, type TensorInfo } from '../../model/tensor.js'
 import type { TensorRecord } from '../../model/record.js'
-import { columnsOf, matricesOf } from '../../recipes/moments/network.js'
 import type { Moments } from '../../recipes/moments/moments.js'
 import { ggufWriter } from '../../streams/writer.js'
 

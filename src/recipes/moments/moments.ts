@@ -18,8 +18,8 @@
  * 1 / used each: their sum has 1 / used of the mean over the experts. Norms of queries and keys change nothing that is
  * carried on.
  */
-import type { TensorInfo } from '../../model/tensor.js'
-import { columnsOf, matricesOf, rowsOf, type Layer, type Network } from './network.js'
+import { columnsOf, matricesOf, rowsOf, type TensorInfo } from '../../model/tensor.js'
+import { type Layer, type Network } from './network.js'
 import { meanSquareOfSilu } from './silu.js'
 
 /** What is asked of a model's weights. Tensors are those of the network. */

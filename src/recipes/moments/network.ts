@@ -1,7 +1,7 @@
 /** What of a model its second moments are carried through: the tensors of each layer, by GGUF's names. */
 import { arrayElements, findKv, kvValue, type GgufModel } from '../../formats/formats.js'
 import { AprError, printable } from '../../model/errors.js'
-import type { TensorInfo } from '../../model/tensor.js'
+import { columnsOf, matricesOf, rowsOf, type TensorInfo } from '../../model/tensor.js'
 import { hyperparametersOf } from '../hyperparameters.js'
 
 /** Architectures in which a layer adds attention and a gated feed-forward part to what it gets, norms before each. */
@@ -79,20 +79,6 @@ function layerOf(
   }
   checkShapes(found)
   return found
-}
-
-/** Columns of a tensor's matrices. */
-export function columnsOf({ shape }: TensorInfo): number {
-  return shape.at(-1) ?? 1
-}
-
-/** Rows of each of its matrices. */
-export function rowsOf({ shape }: TensorInfo): number {
-  return shape.at(-2) ?? 1
-}
-
-export function matricesOf({ shape }: TensorInfo): number {
-  return shape.at(-3) ?? 1
 }
 
 /** A number of the model, or of a list with one a layer that of the layer. */

@@ -80,34 +80,45 @@ export function recipe(name: RecipeText, options: RecipeOptions = {}): TensorTra
 
 /**
  * Reads what the options speak of.
- * @param own an importance matrix that is no file's
+ * @param importance a matrix that is open already
  */
 export async function openRecipe(
   name: RecipeSettings['name'],
   options: CheckedRecipeOptions,
-  own?: RecipeSetup['importance'],
+  importance?: RecipeImportance,
 ): Promise<RecipeQuantization> {
-  const { imatrix, config: folder, types = {}, threads, highWaterMark } = options
+  const { config: folder, types = {}, threads, highWaterMark } = options
   const { outputType, embeddingType, pure, leaveOutput, allowRequantize, fallback } = options
   const config = folder === undefined ? undefined : await readConfigFolder(folder)
-  const file = imatrix === undefined ? undefined : await openFile(imatrix)
-  const read = file && { matrix: await openImportance(file), file: imatrix ?? '', version: file.version }
-  const importance = own ?? read
+  const matrix = importance ?? (await openMatrix(options))
   return new RecipeQuantization({
     settings: {
       ...{ name, outputType, embeddingType, pure, leaveOutput, allowRequantize, fallback },
       types: Object.entries(types).map(([pattern, dtype]) => ({ pattern, dtype })),
-      hasImportance: importance && ((tensor) => importance.matrix.has(tensor)),
+      hasImportance: matrix && ((tensor) => matrix.matrix.has(tensor)),
     },
-    ...{ importance, config, threads, highWaterMark },
+    ...{ importance: matrix, config, threads, highWaterMark },
   })
+}
+
+/** Opens the importance matrix that the options name; its values are not read yet. */
+export async function openMatrix({ imatrix }: CheckedRecipeOptions): Promise<RecipeImportance | undefined> {
+  if (imatrix === undefined) return undefined
+  const file = await openFile(imatrix)
+  return { matrix: await openImportance(file), file: imatrix, version: file.version }
+}
+
+/** An importance matrix, its name as it is written into the file, and what names its content. */
+export interface RecipeImportance {
+  readonly matrix: Importance
+  readonly file: string
+  readonly version: string | undefined
 }
 
 export interface RecipeSetup {
   readonly settings: RecipeSettings
-  /** The matrix, and its name as it is written into the file. Closed with the quantization. */
-  readonly importance?:
-    { readonly matrix: Importance; readonly file: string; readonly version: string | undefined } | undefined
+  /** Closed with the quantization. */
+  readonly importance?: RecipeImportance | undefined
   readonly config?: ConfigFolder | undefined
   readonly threads?: number | undefined
   readonly highWaterMark?: number | undefined

@@ -20,7 +20,7 @@ export default tseslint.config(
   },
   {
     // The rooms that are to run in a browser: what they need of the platform comes in from above.
-    files: ['src/{model,wasm,checksum,quant,formats}/**/*.ts'],
+    files: ['src/{model,wasm,checksum,quant,quality,formats}/**/*.ts'],
     rules: {
       'no-restricted-imports': ['error', { patterns: [{ regex: '^[^.]', message: 'No module but our own here.' }] }],
       'no-restricted-globals': ['error', 'Buffer', 'process', 'setImmediate'],

@@ -22,8 +22,8 @@ export async function startPostgres(t: Test): Promise<PostgresServer> {
   if (user !== undefined) execFileSync('chown', ['-R', `${user}:`, folder])
   const initdb = [programPath('initdb') ?? 'initdb', '--pgdata', data, '--username', 'test', '--auth', 'trust']
   const asUser = user === undefined ? [] : ['setpriv', '--reuid', user, '--regid', groupOf(user), '--clear-groups']
-  const [program, ...args] = [...asUser, ...initdb, '--encoding', 'UTF8', '--no-sync'] as [string, ...string[]]
-  execFileSync(program, args, { cwd: folder, stdio: 'pipe' })
+  const command = [...asUser, ...initdb, '--encoding', 'UTF8', '--no-sync']
+  execFileSync(command[0] ?? '', command.slice(1), { cwd: folder, stdio: 'pipe' })
   const port = await freePort()
   const settings = ['listen_addresses=127.0.0.1', `port=${port}`, 'unix_socket_directories=', 'max_connections=100']
   const server = await startServer(t, folder, port, {

@@ -19,6 +19,8 @@ export type AprErrorCode =
   | 'APR_STRICT'
   | 'APR_WORKER'
   | 'APR_REUSED'
+  | 'APR_SOURCE_CHANGED'
+  | 'APR_PARTS_MISSING'
 
 /** Where an error was found. Every part that is known is also a field of the error. */
 export interface ErrorPlace {

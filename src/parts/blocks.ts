@@ -22,6 +22,14 @@ export interface BlockReceipt {
   readonly sources?: readonly SourceRun[]
 }
 
+/** One of the files that an input is, and what it was when the plan was made. */
+export interface PlannedSource {
+  readonly name: string
+  readonly bytes: number
+  /** Changes whenever the content does, and is the same on every machine. */
+  readonly version: string
+}
+
 /** What a job is, for everyone who makes a part of it. Plain data without secrets, written once. */
 export interface PartsPlan {
   /** First 16 hexadecimal digits of the SHA-256 of all that decides the bytes. */
@@ -40,8 +48,12 @@ export interface PartsPlan {
   readonly totalBytes: number
   /** A multiple of 64 KiB. */
   readonly blockBytes: number
-  /** Blocks of each unit of work: the first, and the one behind the last. The last block of all is made by `finish`. */
+  /**
+   * Blocks of each unit of work: the first, and the one behind the last. There is one unit at least; that of a small output
+   * has no blocks. What is behind all units, the last block as a rule, is made by `finish`.
+   */
   readonly units: readonly (readonly [first: number, end: number])[]
+  readonly sources: readonly PlannedSource[]
 }
 
 /** What `finish` tells. */
@@ -62,7 +74,10 @@ export interface BlockSink {
    * @throws AprError `APR_EXISTS` where the output is there and may not be replaced
    */
   begin(plan: PartsPlan): Promise<PartsPlan>
-  /** Blocks from `first` to before `end` that are there, proven. */
+  /**
+   * Blocks from `first` to before `end` that are there, proven, in their order.
+   * @throws AprError `APR_PARTS_MISSING` where there is nothing of this plan: it was aborted, or never begun
+   */
   have(first: number, end: number): Promise<BlockReceipt[]>
   /** Puts a block to its place, durably. A block that is there already is replaced by the same bytes. */
   put(receipt: BlockReceipt, bytes: Uint8Array, options?: { readonly signal?: AbortSignal }): Promise<BlockReceipt>
@@ -72,9 +87,10 @@ export interface BlockSink {
    * Puts the output to its place in one step.
    * @param receipts of all blocks, in their order
    * @param crc32 of the whole output
+   * @param inputMode permission bits of the input, where it is local files: a new file is for no more eyes
    * @throws AprError `APR_EXISTS`
    */
-  complete(receipts: readonly BlockReceipt[], crc32: number): Promise<Finished>
+  complete(receipts: readonly BlockReceipt[], crc32: number, inputMode?: number): Promise<Finished>
   /** Removes all that this plan has left, and nothing else. */
   abort(): Promise<void>
   close(): Promise<void>

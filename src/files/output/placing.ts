@@ -21,10 +21,10 @@ const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']
 /**
  * Gives a partial file its place, where nothing stands. Unlike a rename, a link never replaces a file that came in the
  * meantime. Not every file system has links.
+ * @param partial the file, which may stay under this name as well
  * @throws AprError `APR_EXISTS`
  */
-export async function putInPlace(path: string): Promise<void> {
-  const partial = partialPath(path)
+export async function putInPlace(path: string, partial = partialPath(path)): Promise<void> {
   try {
     await fs.link(partial, path)
   } catch (error) {

@@ -11,6 +11,7 @@ import { SCHEMA_VERSION } from './json.js'
 import { selectByPatterns } from './patterns.js'
 import { outputOptions, runJob, type OutputFlags } from './job-command.js'
 import { bytes, columns, count, plural, print, printJson, sizeChange, UsageError, warn } from './output.js'
+import { fileNameOf, remoteAddress, withoutSecrets } from '../remote/address.js'
 import { readTypes, writeTypes } from './types-file.js'
 import { recipeNamed, type RecipeName, type TargetDType } from '../recipes/names.js'
 
@@ -182,6 +183,8 @@ function refuse(scheme: string, flags: Readonly<Record<string, unknown>>): void 
 /** Beside the input; safetensors, which do not hold Q4_K, become GGUF, and so does what a recipe makes. */
 function defaultOutput(file: string, flags: QuantizeFlags): string {
   const { to } = flags
+  const remote = remoteAddress(file)
+  if (remote) return defaultOutput(localName(remote.url), flags)
   const [, stem = file, ending] = /^(.+?)(\.apr|\.gguf|\.safetensors|[/\\]+)$/.exec(file) ?? []
   const recipe = recipeOf(flags)
   if (recipe !== undefined) return `${stem}.${recipe}.${to ?? 'gguf'}`
@@ -189,6 +192,15 @@ function defaultOutput(file: string, flags: QuantizeFlags): string {
   const isFolder = statSync(file, { throwIfNoEntry: false })?.isDirectory() ?? false
   const isGguf = to ? to === 'gguf' : isFolder || ending === '.gguf' || ending === '.safetensors'
   return `${stem}.q4k.${isGguf ? 'gguf' : 'apr'}`
+}
+
+/** What stands elsewhere becomes a file of that name here: a model on the Hub is a folder, as one that ends with a slash. */
+function localName(url: string): string {
+  const name = fileNameOf(url)
+  const isFolder = name === '' || (/^hf:/i.test(url) && !/^hf:\/\/[^/]+\/[^/]+\/./i.test(url))
+  if (!isFolder) return name
+  const folder = withoutSecrets(url).replace(/\/+$/, '').split('/').at(-1) ?? 'model'
+  return `${folder.replace(/@.*$/, '')}/`
 }
 
 function printReport(report: QuantizeReport): void {

@@ -4,19 +4,23 @@ import fs from 'fs-extra'
 import type { ModelInput } from '../formats/format.js'
 import type { ByteSource } from '../model/byte-source.js'
 import { AprError, printable } from '../model/errors.js'
+import { RemoteAddress } from '../remote/address.js'
 import { checkSource, closeUnused, isFolder, openSource } from './open-source.js'
 import { isFilePath, type FilePath } from './path.js'
 
 /**
- * Opens a path, a `file:` URL or a ByteSource; a folder is taken as it is, and read when it is asked for its files.
+ * Opens a path, a URL or a ByteSource; a folder is taken as it is, and read when it is asked for its files.
  * @param wrap puts a source of the caller's own before each that is opened
  * @throws AprError `APR_BAD_OPTION` for anything else; the file system's own errors
  */
 export async function openModelInput(
-  input: string | URL | FilePath | ByteSource,
+  input: string | URL | FilePath | RemoteAddress | ByteSource,
   wrap: (source: ByteSource) => ByteSource = (source) => source,
 ): Promise<ModelInput> {
   const source = checkSource(input)
+  if (source instanceof RemoteAddress) {
+    return await (await import('../remote/remote-input.js')).openRemoteInput(source, wrap)
+  }
   if (!isFilePath(source)) return new OpenedInput(source.name, undefined, wrap(source), '')
   if (await isFolder(source)) {
     const folder = { given: source.given, absolute: await named(source.absolute) }

@@ -2,6 +2,7 @@
 import fs from 'fs-extra'
 import { AprError } from '../model/errors.js'
 import { found, isUrl } from '../model/found.js'
+import { remoteAddress, RemoteAddress } from '../remote/address.js'
 import { fixPath, isFilePath, type FilePath } from './path.js'
 import { PositionedFile } from './positioned-file.js'
 import type { ByteSource } from '../model/byte-source.js'
@@ -11,9 +12,10 @@ export interface OpenFile extends ByteSource {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-/** Opens a path or a `file:` URL; a ByteSource is taken as it is. */
+/** Opens a path or a URL; a ByteSource is taken as it is. */
 export async function openSource(input: string | URL | FilePath | ByteSource): Promise<ByteSource> {
   const source = checkSource(input)
+  if (source instanceof RemoteAddress) return await (await import('../remote/remote-input.js')).openRemoteSource(source)
   return isFilePath(source) ? await openPath(source) : source
 }
 
@@ -27,15 +29,17 @@ export async function closeUnused(source: unknown): Promise<void> {
 }
 
 /**
- * Checks that something is a path, a `file:` URL or a ByteSource, and fixes what a path means; it is opened later.
+ * Checks that something is a path, a URL or a ByteSource, and fixes what a path means; it is opened later.
  * @throws AprError `APR_BAD_OPTION`
  */
-export function checkSource(source: unknown): FilePath | ByteSource {
-  if (isFilePath(source) || isByteSource(source)) return source
+export function checkSource(source: unknown): FilePath | RemoteAddress | ByteSource {
+  if (isFilePath(source) || source instanceof RemoteAddress || isByteSource(source)) return source
+  const remote = remoteAddress(source)
+  if (remote) return remote
   if (typeof source === 'string' || isUrl(source)) return fixPath('the input', source)
   throw new AprError(
     'APR_BAD_OPTION',
-    `expected the input to be a path, a file: URL, or a ByteSource with name, size, read and close, found ${found(source)}`,
+    `expected the input to be a path, a URL (file:, https:, hf:, s3:), or a ByteSource with name, size, read and close, found ${found(source)}`,
   )
 }
 

@@ -1,8 +1,9 @@
 /** Paths as callers give them: text, or a `file:` URL as `import.meta.url` leads to one. */
-import { isAbsolute, resolve, sep } from 'node:path'
+import { dirname, isAbsolute, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AprError } from '../model/errors.js'
 import { found, isUrl } from '../model/found.js'
+import { remoteAddress } from '../remote/address.js'
 
 /**
  * The path that a text or a `file:` URL names.
@@ -10,6 +11,7 @@ import { found, isUrl } from '../model/found.js'
  * @throws AprError `APR_BAD_OPTION` for an empty text, another URL, and anything else
  */
 export function toPath(what: string, value: unknown): string {
+  if (remoteAddress(value)) throw refused(what, found(value))
   if (typeof value === 'string' && value !== '') return value
   if (isUrl(value) && value.protocol === 'file:') {
     try {
@@ -20,6 +22,14 @@ export function toPath(what: string, value: unknown): string {
     }
   }
   throw refused(what, found(value))
+}
+
+/**
+ * The same of what is only read, which may be somewhere else: a URL as it is.
+ * @throws AprError `APR_BAD_OPTION` as `toPath`
+ */
+export function toInput(what: string, value: unknown): string {
+  return remoteAddress(value)?.url ?? toPath(what, value)
 }
 
 /** A path as it was given, and as it was meant then: the process may work in another folder when it is opened. */
@@ -35,6 +45,12 @@ export interface FilePath {
 export function fixPath(what: string, value: unknown): FilePath {
   const given = toPath(what, value)
   return { given, absolute: absolutePath(given) }
+}
+
+/** The folder that an input stands in; undefined for one that is no local file. */
+export function besideOf(input: unknown): string | undefined {
+  const isPath = (typeof input === 'string' || isUrl(input)) && !remoteAddress(input)
+  return isPath ? dirname(absolutePath(toPath('the input', input))) : undefined
 }
 
 export function isFilePath(value: unknown): value is FilePath {

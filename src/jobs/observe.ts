@@ -1,4 +1,5 @@
 /** Tells those who listen that a job starts and how it ends. */
+import { withoutSecrets } from '../remote/address.js'
 import { publish, type OutputMessage } from '../files/diagnostics.js'
 import type { ConvertReport } from './conversion/conversion.js'
 import type { QuantizeReport } from './job.js'
@@ -35,7 +36,7 @@ export async function observed<Report extends QuantizeReport | ConvertReport>(
   run: () => Promise<Report>,
 ): Promise<Report> {
   const isSource = typeof input === 'object' && input !== null && 'name' in input
-  const job: Job = { job: ++jobs, input: String(isSource ? input.name : input), output: String(output) }
+  const job: Job = { job: ++jobs, input: withoutSecrets(String(isSource ? input.name : input)), output: String(output) }
   tell({ type: 'job-start', ...job })
   try {
     const report = await run()

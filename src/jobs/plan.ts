@@ -15,10 +15,9 @@ import { openModel } from '../streams/open-input.js'
 import { openToRead } from './reading/input.js'
 import { checkMode, estimateMemory, resolveMode, type ModeChoice } from './mode.js'
 import { refuseWarnings, warningsFor } from './warnings.js'
-import { isByteSource } from '../files/open-source.js'
 import type { ByteSource } from '../model/byte-source.js'
 import { findPlace, outputPath } from '../files/output/output-place.js'
-import { absolutePath, toPath, type FilePath } from '../files/path.js'
+import { besideOf, toPath, type FilePath } from '../files/path.js'
 import type { DType } from '../model/dtypes.js'
 import { elementCount, type TensorInfo } from '../model/tensor.js'
 
@@ -76,7 +75,7 @@ export interface Planned {
  * @throws an `AbortError` when `signal` ends the work
  */
 export async function plan(input: string | URL | ByteSource, options: PlanOptions = {}): Promise<Plan> {
-  const beside = isByteSource(input) ? undefined : dirname(absolutePath(toPath('the input', input)))
+  const beside = besideOf(input)
   let output: FilePath | undefined
   const { input: found, options: checked } = await openToRead(input, options, PLAN_OPTIONS, (given) => {
     checkMode(given)

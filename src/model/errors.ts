@@ -21,6 +21,7 @@ export type AprErrorCode =
   | 'APR_REUSED'
   | 'APR_SOURCE_CHANGED'
   | 'APR_PARTS_MISSING'
+  | 'APR_REMOTE'
 
 /** Where an error was found. Every part that is known is also a field of the error. */
 export interface ErrorPlace {

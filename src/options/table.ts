@@ -10,6 +10,7 @@ import {
   BOOLEAN,
   callback,
   oneOf,
+  INPUT,
   PATH,
   SIGNAL,
   TEXT,
@@ -85,7 +86,7 @@ export const TO_GGUF_OPTIONS = {
     meaning: 'name of the pre-tokenizer, as llama.cpp calls it',
   },
   config: {
-    kind: PATH,
+    kind: INPUT,
     derived: 'what the model has itself',
     meaning: "a folder with `config.json` and the tokenizer's files, for a model that comes without them",
   },
@@ -97,7 +98,7 @@ const TARGET_DTYPE: OptionKind<(typeof TARGET_DTYPES)[number]> = { ...oneOf(...T
 /** What a recipe is asked for with. */
 const RECIPE_CHOICES = {
   imatrix: {
-    kind: PATH,
+    kind: INPUT,
     derived: 'none',
     meaning: 'an importance matrix, as `llama-imatrix` writes it, in either of its forms',
   },
@@ -143,7 +144,7 @@ const RECIPE_CHOICES = {
 export const RECIPE_OPTIONS = {
   ...RECIPE_CHOICES,
   config: {
-    kind: PATH,
+    kind: INPUT,
     derived: 'what the model has itself',
     meaning: 'a folder with `config.json`, for an APR model with Hugging Face names that comes without it',
   },

@@ -1,6 +1,7 @@
 /** From a path or a source to a model whose data can be read. */
 import { openModelInput } from '../files/model-input.js'
 import type { FilePath } from '../files/path.js'
+import type { RemoteAddress } from '../remote/address.js'
 import type { Format, ModelInput, OpenedModel, Reading } from '../formats/format.js'
 import { detectFormat } from '../formats/formats.js'
 import type { ByteSource } from '../model/byte-source.js'
@@ -14,7 +15,7 @@ import { AprError } from '../model/errors.js'
  *   own errors
  */
 export async function openInput(
-  input: string | URL | FilePath | ByteSource,
+  input: string | URL | FilePath | RemoteAddress | ByteSource,
   format?: Format,
   wrap?: (source: ByteSource) => ByteSource,
 ): Promise<OpenedModel> {

@@ -1,6 +1,7 @@
 import { Readable } from 'streamx'
 import { checkSource, closeUnused } from '../files/open-source.js'
 import { isFilePath, type FilePath } from '../files/path.js'
+import { RemoteAddress } from '../remote/address.js'
 import { checkZero, type Format, type OpenedModel } from '../formats/format.js'
 import { FORMATS } from '../formats/formats.js'
 import type { ByteSource } from '../model/byte-source.js'
@@ -100,7 +101,7 @@ export function readOpened(opened: OpenedModel, options: ReaderOptions = {}): Te
 /** The engine: reads ahead, makes records, has the format look at what passes. Knows no format. */
 class ModelReader extends Readable {
   readonly #format: Format | undefined
-  readonly #input: FilePath | ByteSource | undefined
+  readonly #input: FilePath | RemoteAddress | ByteSource | undefined
   readonly #recordBytes: number
   readonly #highWaterMark: number
   readonly #pool: BufferPool
@@ -111,7 +112,11 @@ class ModelReader extends Readable {
   #isClosed = false
   #planned: Iterator<PlannedRead> | undefined
 
-  constructor(format: Format | undefined, input: FilePath | ByteSource | OpenedModel, options: CheckedReaderOptions) {
+  constructor(
+    format: Format | undefined,
+    input: FilePath | RemoteAddress | ByteSource | OpenedModel,
+    options: CheckedReaderOptions,
+  ) {
     // Its own window reads ahead. Queued here is nothing: an error comes behind the records before it, not ahead of them.
     super({ highWaterMark: 0, byteLength: queuedBytes })
     this.#format = format
@@ -214,7 +219,7 @@ class ModelReader extends Readable {
     await this.#close()
   }
 
-  #source(): FilePath | ByteSource {
+  #source(): FilePath | RemoteAddress | ByteSource {
     if (!this.#input) throw new Error('the reader has no input')
     return this.#input
   }
@@ -223,7 +228,7 @@ class ModelReader extends Readable {
     if (this.#isClosed) return
     this.#isClosed = true
     const input = this.#opened?.input ?? this.#input
-    if (input && !isFilePath(input)) await input.close()
+    if (input && !isFilePath(input) && !(input instanceof RemoteAddress)) await input.close()
   }
 
   #ready(): { opened: OpenedModel; planned: Iterator<PlannedRead> } {

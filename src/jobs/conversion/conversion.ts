@@ -1,8 +1,6 @@
 /** What a conversion is: its options, its plan, its report. */
-import { dirname } from 'node:path'
 import { outputPath, statOrUndefined } from '../../files/output/output-place.js'
-import { absolutePath, toPath, type FilePath } from '../../files/path.js'
-import { isByteSource } from '../../files/open-source.js'
+import { besideOf, toPath, type FilePath } from '../../files/path.js'
 import { layoutBytes, type MetadataEntry, type OpenedModel, type Reading } from '../../formats/format.js'
 import { formatOf, FORMATS } from '../../formats/formats.js'
 import type { ByteSource } from '../../model/byte-source.js'
@@ -112,7 +110,7 @@ export async function planConversion(
   input: string | URL | ByteSource,
   options: ConversionPlanOptions = {},
 ): Promise<ConversionPlan> {
-  const beside = isByteSource(input) ? undefined : dirname(absolutePath(toPath('the input', input)))
+  const beside = besideOf(input)
   let output: FilePath | undefined
   const { input: found, options: checked } = await openToRead(input, options, CONVERSION_PLAN_OPTIONS, (given) => {
     if (given.output === undefined) return

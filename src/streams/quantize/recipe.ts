@@ -1,11 +1,12 @@
 import type { ConfigFolder } from '../../convert/hf-source.js'
 import { readConfigFolder } from '../../files/config-folder.js'
-import { openFile } from '../../files/open-source.js'
+import { openSource } from '../../files/open-source.js'
 import { formatOf } from '../../formats/formats.js'
 import { AprError } from '../../model/errors.js'
 import type { Model } from '../../model/model.js'
 import type { TensorInfo } from '../../model/tensor.js'
 import { isBlockDType } from '../../quant/runs/run.js'
+import { withoutSecrets } from '../../remote/address.js'
 import { checkOptions, type Checked } from '../../options/check.js'
 import { RECIPE_OPTIONS } from '../../options/table.js'
 import { isSameTensor } from '../../records/arrived-tensors.js'
@@ -104,8 +105,8 @@ export async function openRecipe(
 /** Opens the importance matrix that the options name; its values are not read yet. */
 export async function openMatrix({ imatrix }: CheckedRecipeOptions): Promise<RecipeImportance | undefined> {
   if (imatrix === undefined) return undefined
-  const file = await openFile(imatrix)
-  return { matrix: await openImportance(file), file: imatrix, version: file.version }
+  const file = await openSource(imatrix)
+  return { matrix: await openImportance(file), file: withoutSecrets(imatrix), version: file.version }
 }
 
 /** An importance matrix, its name as it is written into the file, and what names its content. */

@@ -1,0 +1,54 @@
+/** The AWS SDK, where it is installed: it knows where credentials, regions and endpoints are said. */
+import type { S3Client } from '@aws-sdk/client-s3'
+import { AprError } from '../../model/errors.js'
+
+/** What of the SDK is used. */
+export interface S3Kit {
+  readonly sdk: typeof import('@aws-sdk/client-s3')
+  readonly client: S3Client
+}
+
+let shared: Promise<S3Kit> | undefined
+
+/**
+ * One client for the process.
+ * @throws AprError `APR_BAD_OPTION` where the SDK is not installed
+ */
+export function s3Kit(): Promise<S3Kit> {
+  return (shared ??= loadKit().catch((error: unknown) => {
+    // It may be installed by the next time.
+    shared = undefined
+    throw error
+  }))
+}
+
+async function loadKit(): Promise<S3Kit> {
+  const sdk = await peer<typeof import('@aws-sdk/client-s3')>('@aws-sdk/client-s3')
+  const { AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL } = process.env
+  const isOther = (AWS_ENDPOINT_URL_S3 ?? AWS_ENDPOINT_URL) !== undefined
+  return { sdk, client: new sdk.S3Client({ ...(isOther && { forcePathStyle: true }) }) }
+}
+
+/** Signs a request for an object, so that it can be made without the SDK. */
+export async function presignGet({ sdk, client }: S3Kit, bucket: string, key: string): Promise<string> {
+  const presigner = await peer<typeof import('@aws-sdk/s3-request-presigner')>('@aws-sdk/s3-request-presigner')
+  const command = new sdk.GetObjectCommand({ Bucket: bucket, Key: key })
+  return await presigner.getSignedUrl(client, command, { expiresIn: SIGNED_SECONDS })
+}
+
+/** As long as an address is asked for; a new one is signed when it has expired. */
+const SIGNED_SECONDS = 3600
+
+/**
+ * Loads an optional dependency. Its name is no literal to bundlers, which would want it to be there.
+ * @throws AprError `APR_BAD_OPTION` that says how to install it
+ */
+async function peer<T>(name: string): Promise<T> {
+  try {
+    return (await import(/* webpackIgnore: true */ name)) as T
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw cause
+    const what = `expected the package ${name}, which s3:// needs, found none: npm install ${name}`
+    throw new AprError('APR_BAD_OPTION', what, {}, { cause })
+  }
+}

@@ -2,7 +2,17 @@ import eslint from '@eslint/js'
 import tseslint from 'typescript-eslint'
 
 export default tseslint.config(
-  { ignores: ['dist/', 'bench/', '.tap/', 'test/fixtures/', 'src/quant/assembly/', 'src/checksum/assembly/'] },
+  {
+    ignores: [
+      'dist/',
+      'bench/',
+      '.tap/',
+      'test/fixtures/',
+      'src/quant/assembly/',
+      'src/quality/assembly/',
+      'src/checksum/assembly/',
+    ],
+  },
   eslint.configs.recommended,
   {
     files: ['**/*.js'],

@@ -16,6 +16,7 @@ function write(path, name, text) {
 
 write('version.js', 'VERSION', JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version)
 write('quant/kernel-wasm.js', 'kernelWasm', readFileSync(join(dist, 'quant/kernel.wasm'), 'base64'))
+write('quality/errors-wasm.js', 'errorsWasm', readFileSync(join(dist, 'quality/errors.wasm'), 'base64'))
 write('checksum/crc32-wasm.js', 'crc32Wasm', readFileSync(join(dist, 'checksum/crc32.wasm'), 'base64'))
 
 // CommonJS: what a Worker takes as text is a script.

@@ -22,6 +22,8 @@ export interface ModelInput {
    * @param inside name of a folder in it, whose files are meant; where there is none, none
    */
   list(inside?: string): Promise<readonly string[]>
+  /** Whether nobody tells what there is in the folder, as of a plain HTTP server: then files are asked for by their names. */
+  readonly isUnlisted?: boolean
   /**
    * Opens a file of the folder by its name; undefined where there is none. It is closed with the input.
    * @param inside name of a folder in it, whose file is meant

@@ -18,6 +18,8 @@ interface Store {
   /** Of the whole, or of a path in it: pinned to what was found. */
   name(path: string): string
   locator(path: string): Locator
+  /** Whether `list` tells nothing. */
+  readonly isUnlisted: boolean
   list(folder: string): Promise<readonly string[]>
 }
 
@@ -57,6 +59,7 @@ async function find({ url }: RemoteAddress, options: RemoteOptions): Promise<Fou
     const store: Store = {
       name: (path) => hubName(place, path),
       locator: (path) => hubLocator(place, path),
+      isUnlisted: false,
       list: (folder) => listHub(place, folder.replace(/\/$/, ''), options),
     }
     return { store, path: place.path, folderName: lastFolder(place.path, place.repository) }
@@ -67,6 +70,7 @@ async function find({ url }: RemoteAddress, options: RemoteOptions): Promise<Fou
     const store: Store = {
       name: (path) => s3Name(at(path)),
       locator: (path) => s3Locator(at(path)),
+      isUnlisted: false,
       list: (folder) => listS3(at(folder)),
     }
     return { store, path: key, folderName: lastFolder(key, bucket) }
@@ -92,6 +96,7 @@ function findByUrl(text: string, { headers = {} }: RemoteOptions): Found {
   const store: Store = {
     name: (path) => withoutSecrets(base + path),
     locator: (path) => urlLocator(at(path), headers, withoutSecrets(base + path)),
+    isUnlisted: true,
     list: () => Promise.resolve([]),
   }
   const path = url.pathname.slice(1)
@@ -119,6 +124,7 @@ class RemoteInput implements ModelInput {
   readonly file: ByteSource | undefined
   readonly fileName: string
   readonly folderName: string
+  readonly isUnlisted: boolean
   readonly #parts: Parts
   readonly #sources: ByteSource[] = []
   readonly #lists = new Map<string, Promise<readonly string[]>>()
@@ -130,6 +136,7 @@ class RemoteInput implements ModelInput {
     this.file = file
     this.fileName = fileName === '' ? '' : fileNameOf(store.name(folder + fileName))
     this.folderName = folderName
+    this.isUnlisted = store.isUnlisted
     this.name = store.name(folder + fileName)
     if (file) this.#sources.push(file)
   }
@@ -149,10 +156,10 @@ class RemoteInput implements ModelInput {
     const { store, folder, wrap, patience } = this.#parts
     const listed = await this.list(inside)
     // Where nobody tells what there is, asking is the way to know.
-    if (listed.length > 0 && !listed.includes(fileName)) return undefined
+    if (!store.isUnlisted && !listed.includes(fileName)) return undefined
     const path = `${folder}${inside === '' ? '' : `${inside}/`}${fileName}`
     const opened = await openRanges(store.locator(path), patience).catch((error: unknown) => {
-      if (listed.length === 0 && error instanceof AprError && /found (404|410)\b/.test(error.what)) return undefined
+      if (store.isUnlisted && error instanceof AprError && /found (404|410)\b/.test(error.what)) return undefined
       throw error
     })
     if (!opened) return undefined

@@ -47,7 +47,10 @@ export async function readSideFiles(input: ModelInput): Promise<SideFiles> {
   const there = await input.list()
   const templates = there.includes(TEMPLATES_FOLDER) ? await input.list(TEMPLATES_FOLDER) : []
   const named = [
-    ...NAMES.filter((known) => there.includes(known)).map((name) => ({ name, inside: undefined })),
+    ...NAMES.filter((known) => input.isUnlisted === true || there.includes(known)).map((name) => ({
+      name,
+      inside: undefined,
+    })),
     ...templates
       .filter((name) => name.endsWith(TEMPLATE_ENDING))
       .sort(compareNames)

@@ -208,7 +208,11 @@ class RangedFile implements ByteSource {
 
   /** Remembers what the file is, or checks that it still is. */
   #pin({ headers }: Answer, size: number): void {
-    const found: Pinned = { size, etag: headers['etag'], lastModified: headers['last-modified'] }
+    // A commit names the content for ever, and copies of it may have ETags of their own.
+    const isPinned = this.#locator.version !== undefined
+    const found: Pinned = isPinned
+      ? { size, etag: undefined, lastModified: undefined }
+      : { size, etag: headers['etag'], lastModified: headers['last-modified'] }
     const pinned = (this.#pinned ??= found)
     if (pinned.size !== size) throw this.#changed(`one of ${size} bytes`, 0)
     if (pinned.etag !== found.etag) throw this.#changed(`the ETag ${found.etag ?? 'none'}`, 0)
@@ -216,11 +220,7 @@ class RangedFile implements ByteSource {
   }
 
   #located(): Promise<Place> {
-    this.#place ??= this.#locator.locate().then((address) => {
-      // Another copy of the same content may have another ETag.
-      if (this.#locator.version !== undefined && this.#pinned) this.#pinned = { ...this.#pinned, etag: undefined }
-      return { address, redirects: 0 }
-    })
+    this.#place ??= this.#locator.locate().then((address) => ({ address, redirects: 0 }))
     return this.#place
   }
 

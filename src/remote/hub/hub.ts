@@ -27,22 +27,29 @@ export interface HubPlace {
  * @throws AprError `APR_BAD_OPTION` for another URL, `APR_REMOTE` for a model that is not there, or not for this user
  */
 export async function findOnHub(url: string, patience: Patience): Promise<HubPlace> {
-  const [, repository, revision, path = ''] = /^hf:\/\/([^/@]+\/[^/@]+)(?:@([^/]+))?(?:\/(.*))?$/i.exec(url) ?? []
+  const found = /^hf:\/\/([^/@]+\/[^/@]+)(?:@([^/]+))?(?:\/(.*))?$/i.exec(url)
+  const [, repository, , path = ''] = found ?? []
+  const revision: string | undefined = found?.[2]
   if (repository === undefined) {
     throw new AprError('APR_BAD_OPTION', `expected hf://org/model[@revision][/file], found "${printable(url)}"`)
   }
   const endpoint = (process.env['HF_ENDPOINT'] ?? 'https://huggingface.co').replace(/\/+$/, '')
   const token = await hubToken()
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+  if (revision !== undefined && isCommit(revision)) return { endpoint, repository, commit: revision, path, headers }
   const asked = encodeURIComponent(decodeURIComponent(revision ?? 'main'))
   const address = { url: `${endpoint}/api/models/${repository}/revision/${asked}`, headers }
   const { body, answer, isMissing } = await requestJson({ address, name: url, patience, explain })
   if (isMissing) throw remoteError(`expected a model, found status ${answer.status}: ${explain(answer) ?? ''}`, url)
   const commit = isFields(body) ? body['sha'] : undefined
-  if (typeof commit !== 'string' || !/^[0-9a-f]{40}$/.test(commit)) {
+  if (typeof commit !== 'string' || !isCommit(commit)) {
     throw remoteError('expected the commit of a revision, forty hexadecimal digits, found none', url)
   }
   return { endpoint, repository, commit, path, headers }
+}
+
+function isCommit(revision: string): boolean {
+  return /^[0-9a-f]{40}$/.test(revision)
 }
 
 /** A file of a model. */

@@ -8,18 +8,36 @@ export interface S3Kit {
   readonly client: S3Client
 }
 
-let shared: Promise<S3Kit> | undefined
+/** By what the environment says of them. */
+const kits = new Map<string, Promise<S3Kit>>()
+
+/** What says where the client goes, and as whom. */
+const SETTINGS = [
+  ...[
+    'AWS_ENDPOINT_URL_S3',
+    'AWS_ENDPOINT_URL',
+    'AWS_REGION',
+    'AWS_DEFAULT_REGION',
+    'AWS_PROFILE',
+    'AWS_ACCESS_KEY_ID',
+  ],
+]
 
 /**
- * One client for the process.
+ * One client for the process, as long as its settings stay.
  * @throws AprError `APR_BAD_OPTION` where the SDK is not installed
  */
 export function s3Kit(): Promise<S3Kit> {
-  return (shared ??= loadKit().catch((error: unknown) => {
-    // It may be installed by the next time.
-    shared = undefined
-    throw error
-  }))
+  const settings = JSON.stringify(SETTINGS.map((name) => process.env[name]))
+  const kit =
+    kits.get(settings) ??
+    loadKit().catch((error: unknown) => {
+      // It may be installed by the next time.
+      kits.delete(settings)
+      throw error
+    })
+  kits.set(settings, kit)
+  return kit
 }
 
 async function loadKit(): Promise<S3Kit> {

@@ -15,14 +15,17 @@ export interface Served {
   sent: number
   /** Looks at each request: a fault that it gives is done. */
   fault: (request: IncomingMessage, count: number) => Fault | undefined
-  /** By path, with a slash in front. A number: a file of so many zeros. */
-  readonly files: Map<string, Uint8Array | number>
+  /** By path, with a slash in front. */
+  readonly files: Map<string, Content>
 }
+
+/** A file's bytes, or the first of them where all others are zeros. */
+export type Content = Uint8Array | { readonly head: Uint8Array; readonly size: number }
 
 /** A server of files, until the test ends. */
 export async function serveFiles(
   t: Test,
-  files: Readonly<Record<string, Uint8Array | number>> = {},
+  files: Readonly<Record<string, Content>> = {},
   route: (request: IncomingMessage, response: ServerResponse, served: Served) => boolean = () => false,
 ): Promise<Served> {
   const served: Served = {
@@ -54,8 +57,16 @@ async function listen(server: Server): Promise<void> {
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
 }
 
-export function etagOf(bytes: Uint8Array | number): string {
-  return `"${typeof bytes === 'number' ? bytes : createHash('sha256').update(bytes).digest('hex').slice(0, 16)}"`
+function etagOf(content: Content): string {
+  const bytes = 'head' in content ? content.head : content
+  return `"${createHash('sha256').update(bytes).digest('hex').slice(0, 16)}"`
+}
+
+function partOf(content: Content, start: number, end: number): Uint8Array {
+  if (!('head' in content)) return content.subarray(start, end)
+  const part = Buffer.alloc(end - start)
+  part.set(content.head.subarray(start, end))
+  return part
 }
 
 /** Answers a range as it should be answered. */
@@ -66,7 +77,7 @@ export function sendFile(request: IncomingMessage, response: ServerResponse, ser
     response.writeHead(404).end('not here')
     return
   }
-  const size = typeof bytes === 'number' ? bytes : bytes.length
+  const size = 'head' in bytes ? bytes.size : bytes.length
   const etag = etagOf(bytes)
   const { range = '', 'if-match': wanted } = request.headers
   if (wanted !== undefined && wanted !== etag) {
@@ -80,7 +91,7 @@ export function sendFile(request: IncomingMessage, response: ServerResponse, ser
     response.writeHead(416, { 'content-range': `bytes */${size}`, etag }).end()
     return
   }
-  const body = typeof bytes === 'number' ? Buffer.alloc(end - start) : bytes.subarray(start, end)
+  const body = partOf(bytes, start, end)
   served.sent += body.length
   response.writeHead(range === '' ? 200 : 206, {
     etag,

@@ -54,6 +54,20 @@ export {
 export type { MetadataEntry } from './formats/format.js'
 export { plan, type DTypeCensus, type Plan, type PlannedTensor, type PlanOptions } from './jobs/plan.js'
 export { imatrix, type ImatrixOptions, type ImatrixReport } from './jobs/imatrix/imatrix.js'
+export { compare, type CompareOptions, type Comparison } from './jobs/compare/compare.js'
+export type {
+  Counts,
+  ErrorFigures,
+  ErrorSums,
+  GroupFigures,
+  KindFigures,
+  LayerFigures,
+  ReportData,
+  ReportModel,
+  RowFigures,
+  TensorFigures,
+  UnmatchedTensor,
+} from './quality/report-data.js'
 export { inspect, type InspectedTensor, type Inspection } from './jobs/reading/inspect.js'
 export { verify, type Verification } from './jobs/reading/verify.js'
 export type { ReadOptions } from './jobs/reading/input.js'

@@ -59,10 +59,10 @@ export interface Progress extends PhaseProgress {
   /**
    * What is being done. With `resume`, `checking` comes first: what an earlier run has left is read back. Mode `stream`
    * then has one phase, `quantizing`, in which reading and writing go along; mode `memory` has `reading`, `quantizing`
-   * and `writing`, one after the other. `convert` has one, `converting`. Where importance comes from the weights, `weighing`
+   * and `writing`, one after the other. `convert` has one, `converting`, and `compare` one, `comparing`. Where importance comes from the weights, `weighing`
    * comes before them.
    */
-  readonly phase: 'checking' | 'weighing' | 'reading' | 'quantizing' | 'writing' | 'converting'
+  readonly phase: 'checking' | 'weighing' | 'reading' | 'quantizing' | 'writing' | 'converting' | 'comparing'
 }
 
 export interface QuantizeReport extends JobSummary {

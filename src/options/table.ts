@@ -334,3 +334,34 @@ export const IMATRIX_OPTIONS = {
   },
   signal: READ_OPTIONS.signal,
 } as const satisfies Record<string, OptionRow>
+
+export const COMPARE_OPTIONS = {
+  imatrix: {
+    ...RECIPE_CHOICES.imatrix,
+    meaning: 'an importance matrix, in either form of `llama-imatrix`: errors are weighted by it, too',
+  },
+  maxError: {
+    kind: positive('relative error'),
+    derived: 'any',
+    meaning:
+      'relative error that a tensor may have, 0.08 is 8 %: `beyond` names those that have more, and `ok` is false',
+  },
+  select: {
+    kind: callback('Select', trueOrFalse),
+    derived: 'all tensors',
+    meaning: 'which tensors are compared, as the report names them; returns `true` or `false` and nothing else',
+  },
+  report: {
+    kind: PATH,
+    derived: 'none is written',
+    meaning: 'where the report goes: a file that ends in `.json`',
+  },
+  overwrite: { ...WRITER_OPTIONS.overwrite, meaning: 'replace an existing report; without it one is an error' },
+  config: TO_GGUF_OPTIONS.config,
+  threads: Q4K_OPTIONS.threads,
+  onProgress: {
+    ...QUANTIZE_OPTIONS.onProgress,
+    meaning: 'called as weights are read; what it throws ends the work',
+  },
+  signal: READ_OPTIONS.signal,
+} as const satisfies Record<string, OptionRow>

@@ -2,7 +2,7 @@
 import { DTYPES, type DType } from '../model/dtypes.js'
 import { elementCount, tensorBytes, type TensorInfo } from '../model/tensor.js'
 import { decodeElements } from '../quant/decode.js'
-import type { RunImportance } from '../quant/runs/run.js'
+import type { RunImportance, Witness } from '../quant/runs/run.js'
 import type { Meter } from './meter.js'
 import type { Rows, Tally } from './tally.js'
 
@@ -41,6 +41,25 @@ export function tallyPairs(meter: Meter, { first, elements, rows, a, b, importan
     done += count
   }
   return meter.end()
+}
+
+/** Has a meter see what becomes blocks of `dtype`. */
+export function meterWitness(meter: Meter, dtype: DType): Witness {
+  const { kernel } = meter
+  return {
+    see(values, blocks, position, count, importance) {
+      const slice = { dtype, data: blocks, firstBlock: 0 }
+      for (let done = 0; done < count;) {
+        const part = Math.min(kernel.a.length, count - done)
+        const start = position + done
+        kernel.a.set(values.subarray(start, start + part))
+        fill(meter, slice, 'b', start, part)
+        if (importance) kernel.importance.set(importance.subarray(start, start + part))
+        meter.take(part)
+        done += part
+      }
+    },
+  }
 }
 
 /** After how many elements a tensor's rows are padded; undefined where its blocks run through. */

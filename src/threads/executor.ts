@@ -1,11 +1,12 @@
 /** Who does the arithmetic: this thread for little work, a pool of worker threads for much. The bytes are the same. */
 import { availableParallelism } from 'node:os'
 import { AprError } from '../model/errors.js'
-import type { Kernel } from '../quant/kernel.js'
 import type { Run, Target } from '../quant/runs/run.js'
-import { createSimdKernel } from '../quant/simd.js'
-import { isInPlace, performTask, resultBytes, type Task, type TaskResult } from '../quant/runs/task.js'
-import { disown, type BufferPool } from '../records/buffers.js'
+import { isInPlace, resultBytes } from '../quant/runs/task.js'
+import type { Pairs } from '../quality/pairs.js'
+import type { Tally } from '../quality/tally.js'
+import { disown, release, type BufferPool } from '../records/buffers.js'
+import { Performer, type ConvertResult, type ConvertTask, type PairsResult, type RunPlace } from './tasks.js'
 import { ThreadPool } from './thread-pool.js'
 
 /** Runs up to this many elements are done here and now: 0.2 ms, about what a message to a thread and back costs. */
@@ -24,6 +25,8 @@ export interface Work {
   readonly data: Uint8Array
   /** Name of its tensor, for the error. */
   readonly tensor: string
+  /** Where figures are wanted of what becomes of the run: where it stands. */
+  readonly place?: RunPlace | undefined
 }
 
 /** Who does the arithmetic. The bytes are the same, whoever it is. */
@@ -33,7 +36,13 @@ export interface Executor {
   /** Says how much is to be done in all, before the first piece: as many elements of a search for scales. */
   prepare(elements: number): void
   /** @throws AprError `APR_WORKER` when it could not be done */
-  perform(work: Work): Promise<TaskResult>
+  perform(work: Work): Promise<ConvertResult>
+  /**
+   * Figures of pairs; their memory is used up where it is a pool's.
+   * @param tensor its name, for the error
+   * @throws AprError `APR_WORKER` when it could not be done
+   */
+  compare(pairs: Pairs, tensor: string): Promise<Tally>
   /** Ends it; work that is under way fails. */
   close(): Promise<void>
 }
@@ -43,7 +52,7 @@ export class LocalExecutor implements Executor {
   readonly #maxThreads: number
   #threads = 0
   #pool: ThreadPool | undefined
-  #kernel: Kernel | undefined
+  readonly #performer = new Performer()
   #rest = new Uint8Array(0)
   #isClosed = false
 
@@ -61,21 +70,39 @@ export class LocalExecutor implements Executor {
     this.#threads = threadsFor(elements, this.#maxThreads)
   }
 
-  async perform({ run, to, data, tensor }: Work): Promise<TaskResult> {
+  async perform({ run, to, data, tensor, place }: Work): Promise<ConvertResult> {
     const owner = disown(data)
     // Only a buffer of our own may be overwritten; nobody else holds it.
-    const task: Task = { run, to, mayOverwrite: owner !== undefined }
+    const task: ConvertTask = { run, to, mayOverwrite: owner !== undefined, ...(place && { place }) }
     // Asked now: what is moved to a thread is no longer there to ask.
     const keeper = isInPlace(task) ? owner : undefined
     if (this.#threads === 0 || run.elements <= SMALL_ELEMENTS) {
-      this.#kernel ??= createSimdKernel()
-      return adopted(performTask(task, this.#kernel, this.#spare(resultBytes(run, to))), keeper)
+      return adopted(this.#performer.convert(task, this.#spare(resultBytes(run, to))), keeper)
     }
+    const sent = owner ? task : copied(task)
+    const sentTo = { transferList: [sent.run.data.buffer as ArrayBuffer] }
+    return adopted(await this.#inThread((pool) => pool.run(sent, sentTo), tensor), keeper)
+  }
+
+  async compare(pairs: Pairs, tensor: string): Promise<Tally> {
+    const { a, b } = pairs
+    const [ownerA, ownerB] = [disown(a.data), a.data === b.data ? undefined : disown(b.data)]
+    const back = (result: PairsResult): Tally => {
+      if (ownerA) release(ownerA.adopt(result.a.buffer as ArrayBuffer, result.a.length))
+      if (ownerB) release(ownerB.adopt(result.b.buffer as ArrayBuffer, result.b.length))
+      return result.tally
+    }
+    if (this.#threads === 0 || pairs.elements <= SMALL_ELEMENTS) return back(this.#performer.compare({ pairs }))
+    const sent = { ...pairs, a: { ...a, data: ownerA ? a.data : new Uint8Array(a.data) }, b }
+    sent.b = a.data === b.data ? { ...b, data: sent.a.data } : { ...b, data: ownerB ? b.data : new Uint8Array(b.data) }
+    const transferList = [...new Set([sent.a.data.buffer as ArrayBuffer, sent.b.data.buffer as ArrayBuffer])]
+    return back(await this.#inThread((pool) => pool.run({ pairs: sent }, { transferList }), tensor))
+  }
+
+  async #inThread<Result>(work: (pool: ThreadPool) => Promise<Result>, tensor: string): Promise<Result> {
     try {
       if (this.#isClosed) throw new Error('the threads were ended')
-      this.#pool ??= new ThreadPool(this.#threads)
-      const sent = owner ? task : copied(task)
-      return adopted(await this.#pool.run(sent, { transferList: [sent.run.data.buffer as ArrayBuffer] }), keeper)
+      return await work((this.#pool ??= new ThreadPool(this.#threads)))
     } catch (error) {
       throw new AprError(
         'APR_WORKER',
@@ -111,12 +138,12 @@ export function threadsFor(elements: number, maxThreads = availableParallelism()
 }
 
 /** A task with memory of its own: a view that is sent as it is takes all of its buffer along, however large that is. */
-function copied({ run, to }: Task): Task {
-  return { run: { ...run, data: new Uint8Array(run.data) }, to, mayOverwrite: true }
+function copied(task: ConvertTask): ConvertTask {
+  return { ...task, run: { ...task.run, data: new Uint8Array(task.run.data) }, mayOverwrite: true }
 }
 
 /** A result in the source's own buffer keeps that buffer in its pool. */
-function adopted(result: TaskResult, keeper: BufferPool | undefined): TaskResult {
+function adopted(result: ConvertResult, keeper: BufferPool | undefined): ConvertResult {
   if (!keeper || !('data' in result) || result.data.byteOffset !== 0) return result
   return { ...result, data: keeper.adopt(result.data.buffer as ArrayBuffer, result.data.length) }
 }

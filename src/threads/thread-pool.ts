@@ -4,16 +4,16 @@
  */
 import { Worker } from 'node:worker_threads'
 import { kernelModule } from '../quant/simd.js'
-import type { Task, TaskResult } from '../quant/runs/task.js'
+import type { ConvertResult, ConvertTask, PairsResult, PairsTask, ThreadResult, ThreadTask } from './tasks.js'
 import { workerSource } from './worker-source.js'
 
 /** The next task is there when one is done: no thread waits for this one. */
 const TASKS_PER_THREAD = 2
 
 interface Job {
-  readonly task: Task
+  readonly task: ThreadTask
   readonly transferList: readonly ArrayBuffer[]
-  readonly resolve: (result: TaskResult) => void
+  readonly resolve: (result: ThreadResult) => void
   readonly reject: (error: Error) => void
 }
 
@@ -39,7 +39,9 @@ export class ThreadPool {
    * @param transferList memory of the task that moves to the thread
    * @throws what ended a thread, of this task or another; or that `destroy` was called
    */
-  run(task: Task, { transferList }: { transferList: readonly ArrayBuffer[] }): Promise<TaskResult> {
+  run(task: ConvertTask, options: { transferList: readonly ArrayBuffer[] }): Promise<ConvertResult>
+  run(task: PairsTask, options: { transferList: readonly ArrayBuffer[] }): Promise<PairsResult>
+  run(task: ThreadTask, { transferList }: { transferList: readonly ArrayBuffer[] }): Promise<ThreadResult> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ task, transferList, resolve, reject })
       if (this.#failure) this.#rejectAll(this.#failure)
@@ -87,7 +89,7 @@ export class ThreadPool {
       resourceLimits: { maxYoungGenerationSizeMb: 1 },
     })
     const thread: Thread = { worker, jobs: [] }
-    worker.on('message', (result: TaskResult) => {
+    worker.on('message', (result: ThreadResult) => {
       // A late answer of a thread that is being ended: without a reference nothing might wait for its end.
       if (this.#failure) return
       thread.jobs.shift()?.resolve(result)

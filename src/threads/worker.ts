@@ -1,12 +1,12 @@
-/** What a worker thread runs: one kernel, one task at a time. The build makes one script of it and all it imports. */
+/** What a worker thread runs: one task at a time. The build makes one script of it and all it imports. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { createSimdKernel } from '../quant/simd.js'
-import { performTask, type Task } from '../quant/runs/task.js'
+import { Performer, type ThreadTask } from './tasks.js'
 
-const kernel = createSimdKernel(workerData as WebAssembly.Module)
+const performer = new Performer(workerData as WebAssembly.Module)
 
-parentPort?.on('message', (task: Task) => {
-  const result = performTask(task, kernel)
+parentPort?.on('message', (task: ThreadTask) => {
+  const result = performer.perform(task)
   // The memory goes back as it came: moved, not copied.
-  parentPort?.postMessage(result, 'data' in result ? [result.data.buffer as ArrayBuffer] : [])
+  const memory = 'pairs' in task ? [task.pairs.a.data, task.pairs.b.data] : 'data' in result ? [result.data] : []
+  parentPort?.postMessage(result, [...new Set(memory.map(({ buffer }) => buffer as ArrayBuffer))])
 })

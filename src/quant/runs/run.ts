@@ -61,6 +61,15 @@ export interface LostBlocks {
   readonly greatest: number
 }
 
+/** Is shown what values have become. */
+export interface Witness {
+  /**
+   * The next `count` elements of a run: as numbers, as blocks, and how much they count. In all three they start at element
+   * `position`.
+   */
+  see(values: Float32Array, blocks: Uint8Array, position: number, count: number, importance?: Float32Array): void
+}
+
 const NOTHING_LOST: LostBlocks = { blocks: 0, greatest: 0 }
 
 /** Of all that was lost here and there. */
@@ -100,6 +109,7 @@ export function fitsInPlace(run: Run, to: BlockDType): boolean {
 /**
  * Quantizes a run to blocks, every row padded with zeros to a whole block.
  * @param target takes `runBlocks(run)` blocks; may be the front of the run's own memory where that `fitsInPlace`
+ * @param witness sees every value and what has become of it
  * @returns the first value that is not finite; when all are, `target` is filled, and what was lost is told
  */
 export function quantizeRun(
@@ -107,6 +117,7 @@ export function quantizeRun(
   to: Target,
   kernel: Kernel,
   target: Uint8Array,
+  witness?: Witness,
 ): { readonly bad: BadValue } | { readonly lost: LostBlocks } {
   const dtype = to.dtype as BlockDType
   const { blockElements, blockBytes } = DTYPES[dtype]
@@ -122,6 +133,7 @@ export function quantizeRun(
   while (element < elements) {
     // Fill the kernel's input: whole blocks, from as many rows as fit.
     const first = element
+    const parts: { position: number; count: number }[] = []
     let blocks = 0
     while (element < elements && blocks < maxBlocks) {
       const restOfRow = isContiguous ? elements : rowElements - ((inRow + element) % rowElements)
@@ -133,6 +145,7 @@ export function quantizeRun(
       if (meanSquares) {
         kernel.rowMeanSquares.fill(meanSquares[Math.floor((inRow + element) / rowElements)] ?? 0, blocks, end)
       }
+      if (witness) parts.push({ position: start, count })
       element += count
       blocks = end
       kernel.input.fill(0, start + count, blocks * blockElements)
@@ -140,6 +153,9 @@ export function quantizeRun(
     if (!kernel.fit(fitting, blocks)) return { bad: firstNonFinite(run, first, kernel) }
     const bytes = kernel.output.subarray(0, blocks * blockBytes)
     lost = faintBlocks(dtype, bytes, kernel.input, lost)
+    for (const { position, count } of parts) {
+      witness?.see(kernel.input, bytes, position, count, importance && kernel.importance)
+    }
     target.set(bytes, written)
     written += bytes.length
   }

@@ -11,6 +11,7 @@ import {
   type LostBlocks,
   type Run,
   type Target,
+  type Witness,
 } from './run.js'
 import { nonFiniteScale } from './scales.js'
 
@@ -38,8 +39,11 @@ export function isInPlace({ run, to: { dtype }, mayOverwrite }: Task): boolean {
   return mayOverwrite && isBlockDType(dtype) && fitsInPlace(run, dtype)
 }
 
-/** @param spare memory of at least `resultBytes` for a result that may not overwrite its source */
-export function performTask(task: Task, kernel: Kernel, spare?: Uint8Array): TaskResult {
+/**
+ * @param spare memory of at least `resultBytes` for a result that may not overwrite its source
+ * @param witness sees what becomes blocks
+ */
+export function performTask(task: Task, kernel: Kernel, spare?: Uint8Array, witness?: Witness): TaskResult {
   const { run, to } = task
   const size = resultBytes(run, to)
   const data = isInPlace(task) ? run.data.subarray(0, size) : (spare?.subarray(0, size) ?? new Uint8Array(size))
@@ -47,7 +51,7 @@ export function performTask(task: Task, kernel: Kernel, spare?: Uint8Array): Tas
     const bad = convertRun(run, to, kernel, data)
     return bad ? { bad } : { data }
   }
-  const found = quantizeRun(run, to, kernel, data)
+  const found = quantizeRun(run, to, kernel, data, witness)
   if ('bad' in found) return found
   // Scales are stored in half precision, which ends at 65504: the references then write an infinite one.
   const hugeBlock = nonFiniteScale(to.dtype, data)

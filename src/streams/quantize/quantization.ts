@@ -1,7 +1,7 @@
 /** What a stage that quantizes makes of a model, before any of its data: also what a plan tells. */
 import type { Fit } from '../../quant/kernel.js'
 import type { Decision as PolicyDecision } from '../../quant/policy.js'
-import { isBlockDType } from '../../quant/runs/run.js'
+import { isBlockDType, type RunImportance } from '../../quant/runs/run.js'
 import { DTYPES } from '../../model/dtypes.js'
 import type { Model } from '../../model/model.js'
 import { elementCount, type TensorInfo } from '../../model/tensor.js'
@@ -93,3 +93,17 @@ export function searchElements(quantization: Quantization, model: Model): number
 
 /** Of a conversion or a fit without a search, to one with. */
 const CHEAP = 1 / 16
+
+/** The rows of an importance matrix that belong to some elements of a tensor. */
+export async function matrixRun(
+  importance: MatrixImportance,
+  { shape }: TensorInfo,
+  first: number,
+  elements: number,
+): Promise<RunImportance> {
+  const matrixElements = Math.max(1, elementCount(shape.slice(-2)))
+  const matrix = Math.floor(first / matrixElements)
+  const end = Math.ceil((first + elements) / matrixElements)
+  const values = await importance.read(matrix, end - matrix)
+  return { values, matrixElements, inMatrix: first - matrix * matrixElements }
+}

@@ -103,7 +103,9 @@ export async function openRecipe(
 }
 
 /** Opens the importance matrix that the options name; its values are not read yet. */
-export async function openMatrix({ imatrix }: CheckedRecipeOptions): Promise<RecipeImportance | undefined> {
+export async function openMatrix({
+  imatrix,
+}: Pick<CheckedRecipeOptions, 'imatrix'>): Promise<RecipeImportance | undefined> {
   if (imatrix === undefined) return undefined
   const file = await openSource(imatrix)
   return { matrix: await openImportance(file), file: withoutSecrets(imatrix), version: file.version }

@@ -3,6 +3,7 @@ import fs from 'fs-extra'
 import { AprError } from '../model/errors.js'
 import { found, isUrl } from '../model/found.js'
 import { remoteAddress, RemoteAddress } from '../remote/address.js'
+import { setLocalFile } from './local-file.js'
 import { fixPath, isFilePath, type FilePath } from './path.js'
 import { PositionedFile } from './positioned-file.js'
 import type { ByteSource } from '../model/byte-source.js'
@@ -84,7 +85,7 @@ async function openPath({ given: path, absolute }: FilePath): Promise<OpenFile> 
     const opened = await file.stat()
     checkRegularFile(opened, path)
     const size = Number(opened.size)
-    return {
+    const source: OpenFile = {
       name: path,
       size,
       version: [opened.dev, opened.ino, opened.size, opened.mtimeNs].join(':'),
@@ -106,6 +107,7 @@ async function openPath({ given: path, absolute }: FilePath): Promise<OpenFile> 
       close: () => file.close().catch(asGiven),
       [Symbol.asyncDispose]: () => file.close().catch(asGiven),
     }
+    return setLocalFile(source, { path: absolute, version: `${opened.size}:${opened.mtimeNs}` })
   } catch (error) {
     await file.close()
     throw error

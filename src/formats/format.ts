@@ -71,6 +71,8 @@ export interface OpenedModelOf<M extends ModelOf<string>> {
   describe(): FileDescription
   /** Takes note of some of a tensor's bytes: each once, a tensor's own in their order. */
   passed(tensor: PlacedTensor, data: Uint8Array): void
+  /** The same of all of a tensor's bytes, looked at elsewhere: their CRC-32. Where there is a checksum. */
+  passedAs?(tensor: PlacedTensor, crc32: number): void
   /**
    * Checks what no tensor holds, and what only all of them tell: called when every byte of every tensor has passed.
    * @throws AprError for every rule of the format that can be broken there
@@ -121,6 +123,8 @@ export interface FileLayout {
    * @param crc the CRC-32 of a tensor's data, by the tensor's name
    */
   tail(head: Uint8Array, crc: (name: string) => number): Uint8Array
+  /** What the file ends with where that follows from the CRC-32 of all bytes before it; else all its end is zeros. */
+  readonly checksum?: { readonly bytes: number; readonly encode: (crc32: number) => Uint8Array }
 }
 
 /** Where everything stands in a model that is to be written. Known in whole before the first byte of data. */

@@ -116,14 +116,18 @@ export class RecordRuns {
 function toConvert(record: TensorRecord, data: Uint8Array, to: DType, scale: number | undefined): RecordRun[] {
   const elements = elementsOf(record, data)
   const { first, end } = elements
-  const { blockBytes } = DTYPES[to]
-  const step = MAX_RESULT_BYTES / blockBytes
-  const cut = { row: Math.max(1, end), unit: 1, blockElements: 1, blockBytes }
+  const cut = plainCut(end, to)
+  const step = MAX_RESULT_BYTES / cut.blockBytes
   const runs: RecordRun[] = []
   for (let start = first; start < end || runs.length === 0; start += step) {
     runs.push(runOf(record.dtype, elements, start, Math.min(end, start + step), cut, scale))
   }
   return runs
+}
+
+/** Rows do not matter where the result has no blocks. */
+function plainCut(end: number, dtype: DType): Cut {
+  return { row: Math.max(1, end), unit: 1, blockElements: 1, blockBytes: DTYPES[dtype].blockBytes }
 }
 
 function cutOf(tensor: TensorInfo, { dtype, isWeighted = false }: CutTarget): Cut {
@@ -141,10 +145,22 @@ interface Bytes {
   readonly end: number
 }
 
+/** Some of a tensor's elements: of the first, and behind the last. */
+export interface ElementRange {
+  readonly first: number
+  readonly end: number
+}
+
 /** The bytes of `from` that these bytes of what it becomes are made of, from a block's start on. */
 export function sourceRanges(from: TensorInfo, to: CutTarget, { name, start, end }: Bytes): Bytes[] {
   if (to.dtype === from.dtype) return [{ name, start, end }]
-  const { blockElements, blockBytes, headBytes } = DTYPES[from.dtype]
+  const { headBytes } = DTYPES[from.dtype]
+  const bytes = { name, ...elementBytes(from, sourceElements(from, to, start, end)) }
+  return headBytes > 0 && start < end ? [{ name, start: 0, end: headBytes }, bytes] : [bytes]
+}
+
+/** The elements of `from` that bytes of what it becomes are made of: those of whole blocks, or rows where it takes these. */
+export function sourceElements(from: TensorInfo, to: CutTarget, start: number, end: number): ElementRange {
   const total = elementCount(from.shape)
   const { row, unit } = isBlockDType(to.dtype) ? cutOf(from, to) : { row: 1, unit: 1 }
   const unitBytes = DTYPES[to.dtype].blockBytes
@@ -153,10 +169,54 @@ export function sourceRanges(from: TensorInfo, to: CutTarget, { name, start, end
   const wholeRows = unit === row && row > 1
   const startElement = elementAt(Math.floor(start / unitBytes))
   const endElement = elementAt(Math.ceil(end / unitBytes))
-  const first = Math.floor((wholeRows ? Math.floor(startElement / row) * row : startElement) / blockElements)
-  const last = Math.ceil((wholeRows ? Math.ceil(endElement / row) * row : endElement) / blockElements)
-  const bytes = { name, start: headBytes + first * blockBytes, end: Math.min(from.size, headBytes + last * blockBytes) }
-  return headBytes > 0 && start < end ? [{ name, start: 0, end: headBytes }, bytes] : [bytes]
+  return {
+    first: wholeRows ? Math.floor(startElement / row) * row : startElement,
+    end: wholeRows ? Math.min(total, Math.ceil(endElement / row) * row) : endElement,
+  }
+}
+
+/** The bytes of the blocks that hold these elements, without the tensor's head. */
+export function elementBytes(
+  { dtype, size }: TensorInfo,
+  { first, end }: ElementRange,
+): { start: number; end: number } {
+  const { blockElements, blockBytes, headBytes } = DTYPES[dtype]
+  const start = headBytes + Math.floor(first / blockElements) * blockBytes
+  return { start, end: Math.min(size, headBytes + Math.ceil(end / blockElements) * blockBytes) }
+}
+
+/** How far a run may go that is to be made of so many elements at the most: at least a unit, and whole rows where one fits. */
+export function unitsEnd(from: TensorInfo, to: CutTarget, first: number, maxElements: number): number {
+  if (!isBlockDType(to.dtype)) return first + Math.max(1, maxElements)
+  const { row, unit } = cutOf(from, to)
+  const inRow = first % row
+  const rows = Math.floor(maxElements / row) * row
+  if (inRow === 0 && rows > 0) return first + rows
+  return first + Math.min(row - inRow, Math.max(unit, Math.floor(maxElements / unit) * unit))
+}
+
+/**
+ * The runs that become `to` of elements that start and end as `sourceElements` says.
+ * @param data the bytes of their blocks, as `elementBytes` says
+ * @param scale of an APR_Q8 tensor
+ */
+export function runsOf(
+  from: TensorInfo,
+  { first, end }: ElementRange,
+  data: Uint8Array,
+  to: CutTarget,
+  scale: number | undefined,
+): RecordRun[] {
+  const { blockElements } = DTYPES[from.dtype]
+  const elements = { first: first - (first % blockElements), end, data }
+  const cut = isBlockDType(to.dtype) ? cutOf(from, to) : plainCut(end, to.dtype)
+  const runs: RecordRun[] = []
+  for (let start = first; start < end;) {
+    const next = Math.min(end, partEnd(start, cut))
+    runs.push(runOf(from.dtype, elements, start, next, cut, scale))
+    start = next
+  }
+  return runs
 }
 
 function runOf(

@@ -5,14 +5,11 @@ import { RemoteAddress } from '../remote/address.js'
 import { checkZero, type Format, type OpenedModel } from '../formats/format.js'
 import { FORMATS } from '../formats/formats.js'
 import type { ByteSource } from '../model/byte-source.js'
-import { DTYPES } from '../model/dtypes.js'
-import { AprError } from '../model/errors.js'
-import { blockElement, tensorBytes, type TensorInfo } from '../model/tensor.js'
 import type { TensorRecord } from '../model/record.js'
 import { checkOptions, takeOptions, type Checked } from '../options/check.js'
 import { READER_OPTIONS } from '../options/table.js'
-import { nonFiniteScale } from '../quant/runs/scales.js'
 import { BufferPool, disown, lend } from '../records/buffers.js'
+import { checkScales } from '../records/check-scales.js'
 import { turn } from './event-loop.js'
 import { readableFace, type TensorReadable } from './face.js'
 import { openInput } from './open-input.js'
@@ -235,17 +232,4 @@ class ModelReader extends Readable {
     if (!this.#opened || !this.#planned) throw new Error('the reader is not open')
     return { opened: this.#opened, planned: this.#planned }
   }
-}
-
-/** A K-quant block whose scale is NaN or infinite decodes to nothing but such values. */
-function checkScales({ name, dtype, shape, size }: TensorInfo, data: Uint8Array, offset: number, file: string): void {
-  const block = nonFiniteScale(dtype, data)
-  if (block === undefined) return
-  const index = offset / DTYPES[dtype].blockBytes + block
-  const isFlat = size !== tensorBytes(dtype, shape)
-  throw new AprError('APR_BAD_VALUE', `expected finite scales, found one that is not in super-block ${index}`, {
-    file,
-    tensor: name,
-    element: blockElement(dtype, isFlat ? [] : shape, index),
-  })
 }

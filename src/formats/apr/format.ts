@@ -48,11 +48,16 @@ function layout(model: AprModel, { name }: LayoutOptions): Layout {
             crc = combineCrc32(crc, crcOf(name), size)
             crc = appendZerosCrc32(crc, align(size) - size)
           }
-          const footer = new Uint8Array(FOOTER_BYTES)
-          new DataView(footer.buffer).setUint32(0, crc, true)
-          return footer
+          return encodeFooter(crc)
         },
+        checksum: { bytes: FOOTER_BYTES, encode: encodeFooter },
       },
     ],
   }
+}
+
+function encodeFooter(crc: number): Uint8Array {
+  const footer = new Uint8Array(FOOTER_BYTES)
+  new DataView(footer.buffer).setUint32(0, crc, true)
+  return footer
 }

@@ -1,7 +1,13 @@
 /** What a conversion is: its options, its plan, its report. */
 import { outputPath, statOrUndefined } from '../../files/output/output-place.js'
 import { besideOf, toPath, type FilePath } from '../../files/path.js'
-import { layoutBytes, type MetadataEntry, type OpenedModel, type Reading } from '../../formats/format.js'
+import {
+  layoutBytes,
+  type LayoutOptions,
+  type MetadataEntry,
+  type OpenedModel,
+  type Reading,
+} from '../../formats/format.js'
 import { formatOf, FORMATS } from '../../formats/formats.js'
 import type { ByteSource } from '../../model/byte-source.js'
 import type { DType } from '../../model/dtypes.js'
@@ -144,11 +150,13 @@ export function readingFor(
 /**
  * What becomes of an opened model.
  * @param output its name tells the format where `to` does not; undefined: it is only asked what it would be
+ * @param place how it is laid out, where it is on no disk here
  */
 export async function planOf(
   opened: OpenedModel,
   output: FilePath | undefined,
   options: Pick<Checked<ConvertOptions, typeof CONVERT_OPTIONS>, 'to' | 'outtype' | 'pre' | 'config' | 'splitMaxBytes'>,
+  place?: LayoutOptions,
 ): Promise<Conversion> {
   const { model: source, input, size: inputBytes } = opened
   const to = options.to ?? (output && (formatByName(output.absolute) ?? (await formatOfFolder(output.absolute))))
@@ -162,8 +170,8 @@ export async function planOf(
   const way = await wayTo(to, opened, options)
   const stage = way ?? PASS
   const model = located({ file: input.name }, () => stage.derive(source))
-  const layout = formatOf(model).layout(model, await layoutPlace(output, to, options.splitMaxBytes))
-  const sources = stage.sources?.(source)
+  const layout = formatOf(model).layout(model, place ?? (await layoutPlace(output, to, options.splitMaxBytes)))
+  const sources = sourcesOf(stage, source)
   const used = new Set(sources ? [...sources.values()].flat() : model.tensors.map((tensor) => tensor.name))
   const summary: ConversionSummary = {
     ...{ input: input.name, inputFormat: from, outputFormat: to, inputBytes, outputBytes: layoutBytes(layout) },
@@ -182,13 +190,22 @@ async function formatOfFolder(path: string): Promise<FormatName | undefined> {
 
 function decisionsOf(source: Model, model: Model, stage: JobStage): ConvertedTensor[] {
   const byName = new Map(source.tensors.map((tensor) => [tensor.name, tensor]))
-  const sourcesOf = stage.sources?.(source)
+  const found = sourcesOf(stage, source)
   return model.tensors.map((tensor) => {
     const { name, dtype, shape, size } = tensor
-    const sources = (sourcesOf?.get(name) ?? [name]).flatMap((from) => {
-      const found = byName.get(from)
-      return found ? [{ name: found.name, dtype: found.dtype, bytes: found.size }] : []
+    const sources = (found?.get(name) ?? [name]).flatMap((from) => {
+      const one = byName.get(from)
+      return one ? [{ name: one.name, dtype: one.dtype, bytes: one.size }] : []
     })
     return { name, dtype, shape, bytes: size, sources }
   })
+}
+
+/** Names of the input's tensors that each of the output's is made of, by its name; undefined: those of the same name. */
+function sourcesOf(stage: JobStage, model: Model): ReadonlyMap<string, readonly string[]> | undefined {
+  const targets = stage.targets(model)
+  return (
+    targets &&
+    new Map(targets.map(({ tensor, pieces }) => [tensor.name, [...new Set(pieces.map((one) => one.source))]]))
+  )
 }

@@ -1,5 +1,5 @@
 /** From which format to which there is a way, and the stage that goes it. */
-import type { Piece } from '../../convert/tensor-plan.js'
+import type { TargetTensor } from '../../convert/tensor-plan.js'
 import type { OpenedModel } from '../../formats/format.js'
 import { FORMATS } from '../../formats/formats.js'
 import { AprError } from '../../model/errors.js'
@@ -17,8 +17,8 @@ export const FORMAT_NAMES = Object.keys(FORMATS) as FormatName[]
 export interface JobStage extends StageShape {
   /** @param isThere says of a tensor of its output that it is written already: its records are not made */
   stream(isThere: (tensor: TensorInfo) => boolean): TensorTransform
-  /** Names of the input's tensors that each of the output's is made of, by its name; undefined: those of the same name. */
-  sources?(model: Model): ReadonlyMap<string, readonly string[]> | undefined
+  /** What each tensor of its output is made of; undefined: of the bytes of the one of its name. */
+  targets(model: Model): readonly TargetTensor[] | undefined
 }
 
 /** A way to a format: from which others, and the stage. */
@@ -35,22 +35,15 @@ const WAYS: Readonly<Record<FormatName, Way>> = {
       const conversion = await ggufConversion(options, source)
       return Object.assign(conversion, {
         stream: (isThere: (tensor: TensorInfo) => boolean) => ggufStage(() => conversion, isThere),
-        sources(model: Model) {
-          const { targets } = conversion.of(model)
-          return targets && new Map(targets.map(({ tensor, pieces }) => [tensor.name, namesOf(pieces)]))
-        },
+        targets: (model: Model) => conversion.of(model).targets,
       })
     },
   },
   safetensors: { from: [], stage: () => jobStage(passStage) },
 }
 
-function namesOf(pieces: readonly Piece[]): string[] {
-  return [...new Set(pieces.map(({ source }) => source))]
-}
-
 function jobStage(stageOf: (isThere: (tensor: TensorInfo) => boolean) => RecordStage): JobStage {
-  return { ...stageOf(() => false), stream: (isThere) => toTransform(stageOf(isThere)) }
+  return { ...stageOf(() => false), stream: (isThere) => toTransform(stageOf(isThere)), targets: () => undefined }
 }
 
 /** What passes a model as it is. */

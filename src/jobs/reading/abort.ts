@@ -1,4 +1,5 @@
 /** An input whose reads a signal can end. */
+import { localFileOf, setLocalFile } from '../../files/local-file.js'
 import type { ByteSource } from '../../model/byte-source.js'
 import { abortError, checkNotAborted } from '../../model/errors.js'
 
@@ -34,7 +35,7 @@ function abortableSource(
   }
   open.add(failReads)
   const { name, size, version, identity } = source
-  return {
+  const abortable: ByteSource = {
     ...{ name, size, ...(version !== undefined && { version }), ...(identity && { identity }) },
     async read(target, position) {
       checkNotAborted(signal)
@@ -60,4 +61,5 @@ function abortableSource(
       else closed.catch(() => undefined)
     },
   }
+  return setLocalFile(abortable, localFileOf(source))
 }

@@ -1,5 +1,6 @@
 import type { ConfigFolder } from '../../convert/hf-source.js'
 import { readConfigFolder } from '../../files/config-folder.js'
+import { portableVersion } from '../../files/local-file.js'
 import { openSource } from '../../files/open-source.js'
 import { formatOf } from '../../formats/formats.js'
 import { AprError } from '../../model/errors.js'
@@ -108,7 +109,7 @@ export async function openMatrix({
 }: Pick<CheckedRecipeOptions, 'imatrix'>): Promise<RecipeImportance | undefined> {
   if (imatrix === undefined) return undefined
   const file = await openSource(imatrix)
-  return { matrix: await openImportance(file), file: withoutSecrets(imatrix), version: file.version }
+  return { matrix: await openImportance(file), file: withoutSecrets(imatrix), version: portableVersion(file) }
 }
 
 /** An importance matrix, its name as it is written into the file, and what names its content. */

@@ -1,13 +1,13 @@
 /** The stage that quantizes: records become runs, threads fit them, and what was made goes on in the order it came. */
 import { Transform } from 'streamx'
-import { AprError } from '../../model/errors.js'
-import { blockElement, elementCount, type TensorInfo } from '../../model/tensor.js'
+import { elementCount, type TensorInfo } from '../../model/tensor.js'
 import type { TensorRecord } from '../../model/record.js'
 import type { Model } from '../../model/model.js'
 import { sumLost, type LostBlocks, type Run, type Target } from '../../quant/runs/run.js'
 import { resultBytes, type TaskResult } from '../../quant/runs/task.js'
 import { lend, release, takeOver } from '../../records/buffers.js'
 import { RecordRuns, type RecordRun } from '../../records/record-runs.js'
+import { resultError } from '../../records/result-error.js'
 import { LocalExecutor, type Executor } from '../../threads/executor.js'
 import { QUANTIZE_BYTES_PER_THREAD } from '../../options/table.js'
 import { Intake, oncePerModel } from '../changed-model.js'
@@ -154,17 +154,8 @@ class QuantizeStage extends Transform {
       if (result.lost) this.#lost.set(to, sumLost(this.#lost.get(to), result.lost))
       return { ...to, offset, data: lend(result.data), model }
     }
-    const tensor = record.name
-    const cure = (value: number): string => this.#work?.quantization.cure(value, to) ?? ''
-    if ('hugeBlock' in result) {
-      const element = blockElement(to.dtype, record.shape, firstBlock + result.hugeBlock)
-      const what = `expected numbers whose scale ${to.dtype} can hold, found larger ones in a block; ${cure(Infinity)}`
-      throw new AprError('APR_BAD_VALUE', what, { tensor, element })
-    }
-    const { element, value } = result.bad
-    const expected = Number.isFinite(value) ? `numbers that ${to.dtype} can hold` : 'finite numbers'
-    const place = { tensor, element: first + element, value }
-    throw new AprError('APR_BAD_VALUE', `expected ${expected}, found ${value}; ${cure(value)}`, place)
+    const { quantization } = this.#work ?? {}
+    throw resultError(result, record, to, { first, firstBlock }, (value) => quantization?.cure(value, to) ?? '')
   }
 }
 

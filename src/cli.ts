@@ -1,11 +1,12 @@
 #!/usr/bin/env node
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { Command, CommanderError, Option } from 'commander'
+import { dtypeOption, gather, gatherType, path, positiveNumber, size, splitSize, wholeNumber } from './cli/arguments.js'
 import type { ConvertFlags } from './cli/convert-command.js'
 import type { ImatrixFlags } from './cli/imatrix-command.js'
 import { EXIT_CODES } from './cli/job-command.js'
 import { quantizeCommand, type QuantizeFlags } from './cli/quantize-command.js'
+import { addPartsCommands } from './cli/parts-program.js'
 import type { ReadFlags } from './cli/read-commands.js'
-import { TARGET_DTYPES, type TargetDType } from './recipes/names.js'
 import { VERSION } from './version.js'
 import { reportFailure, UsageError } from './cli/output.js'
 
@@ -45,6 +46,99 @@ function buildProgram(): Command {
       'the model to quantize: a file, the first file of a split model, or a folder of safetensors',
       path,
     )
+    .addHelpText('after', QUANTIZE_EXAMPLES)
+    .action((file: string, flags: QuantizeFlags) => quantizeCommand(file, flags))
+  addQuantizeOptions(quantize)
+  addOutputOptions(quantize)
+
+  const convert = program
+    .command('convert')
+    .description(
+      'Convert a model to another format, or join and split one. Always streams. The output appears whole or not at all.',
+    )
+    .argument('<input>', 'the model: a file, the first file of a split model, or a folder of safetensors', path)
+    .requiredOption(
+      '-o, --output <path>',
+      'where the result goes; its name tells the format, where --to does not',
+      path,
+    )
+    .addOption(
+      new Option('--outtype <type>', 'dtype of the matrices where GGUF is made: auto is that of the first half float')
+        .choices(['auto', 'f32', 'f16', 'bf16'])
+        .default('auto'),
+    )
+    .addHelpText('after', CONVERT_EXAMPLES)
+    .action(async (file: string, flags: ConvertFlags) =>
+      (await import('./cli/convert-command.js')).convertCommand(file, flags),
+    )
+  addOutputOptions(convert)
+
+  program
+    .command('inspect')
+    .description('Show header, flags, metadata and tensors of a model.')
+    .argument('<file>', 'a model: a file, the first file of a split model, or a folder of safetensors', path)
+    .option('--json', 'print one JSON object')
+    .option('--debug', 'show where in the code an error came from')
+    .action(async (file: string, flags: ReadFlags) =>
+      (await import('./cli/read-commands.js')).inspectCommand(file, flags),
+    )
+
+  program
+    .command('verify')
+    .description(
+      'Read a whole model and check all of it: structure, padding, block scales, and the checksum of an .apr file.',
+    )
+    .argument('<file>', 'a model: a file, the first file of a split model, or a folder of safetensors', path)
+    .option('--json', 'print one JSON object')
+    .option('--debug', 'show where in the code an error came from')
+    .action(async (file: string, flags: ReadFlags) =>
+      (await import('./cli/read-commands.js')).verifyCommand(file, flags),
+    )
+
+  program
+    .command('imatrix')
+    .description('Write an importance matrix, as quantize and llama-quantize take it, of the weights of a model alone.')
+    .argument('<file>', 'a model: a file, the first file of a split model, or a folder of safetensors', path)
+    .requiredOption('-o, --output <file>', 'the .gguf file that is made', path)
+    .addOption(new Option('--from <what>', 'what it is computed from').choices(['weights']).default('weights'))
+    .option('--pre <name>', 'pre-tokenizer, as llama.cpp calls it, where the tokenizer is unknown', path)
+    .option('--config <folder>', 'where config.json and the tokenizer are, for a model that comes without them', path)
+    .option('-f, --force', 'replace an existing output')
+    .option('--json', 'print one JSON object on standard output, and nothing else there')
+    .option('-q, --quiet', 'print nothing but errors')
+    .option('--debug', 'show where in the code an error came from')
+    .action(async (file: string, flags: ImatrixFlags) =>
+      (await import('./cli/imatrix-command.js')).imatrixCommand(file, flags),
+    )
+
+  const plan = program
+    .command('plan')
+    .description(
+      'Say how a model would be quantized; with --save, how it is made in parts by many processes or machines.',
+    )
+    .argument('<input>', 'the model: a file, the first file of a split model, a folder of safetensors, or a URL', path)
+  addQuantizeOptions(plan)
+  addOutputOptions(plan)
+  addPartsCommands(program, plan)
+
+  program
+    .command('llama-quantize')
+    .description(
+      'What llama-quantize does, of the same command line: apr-stream llama-quantize IN.gguf OUT.gguf Q4_K_M',
+    )
+    .usage('[options] MODEL.gguf [OUTPUT.gguf] TYPE [THREADS]')
+    .argument('[arguments...]')
+    // Its options are its own, and stand in its own order.
+    .allowUnknownOption()
+    .helpOption(false)
+    .action(async () => (await import('./cli/llama-quantize/command.js')).llamaQuantizeCommand(process.argv.slice(3)))
+
+  return program
+}
+
+/** What is quantized, and to what. */
+function addQuantizeOptions(command: Command): void {
+  command
     .option(
       '-o, --output <file>',
       'where the result goes (default: FILE with .q4k.apr, .q4k.gguf, or of a recipe .Q4_K_M.gguf)',
@@ -128,83 +222,6 @@ function buildProgram(): Command {
     .option('--only <pattern>', 'quantize only tensors whose name matches this glob; may be given again', gather)
     .option('--skip <pattern>', 'do not quantize tensors whose name matches this glob; may be given again', gather)
     .option('--strict', 'take warnings for errors: nothing is written where the plan has one')
-    .addHelpText('after', QUANTIZE_EXAMPLES)
-    .action((file: string, flags: QuantizeFlags) => quantizeCommand(file, flags))
-  addOutputOptions(quantize)
-
-  const convert = program
-    .command('convert')
-    .description(
-      'Convert a model to another format, or join and split one. Always streams. The output appears whole or not at all.',
-    )
-    .argument('<input>', 'the model: a file, the first file of a split model, or a folder of safetensors', path)
-    .requiredOption(
-      '-o, --output <path>',
-      'where the result goes; its name tells the format, where --to does not',
-      path,
-    )
-    .addOption(
-      new Option('--outtype <type>', 'dtype of the matrices where GGUF is made: auto is that of the first half float')
-        .choices(['auto', 'f32', 'f16', 'bf16'])
-        .default('auto'),
-    )
-    .addHelpText('after', CONVERT_EXAMPLES)
-    .action(async (file: string, flags: ConvertFlags) =>
-      (await import('./cli/convert-command.js')).convertCommand(file, flags),
-    )
-  addOutputOptions(convert)
-
-  program
-    .command('inspect')
-    .description('Show header, flags, metadata and tensors of a model.')
-    .argument('<file>', 'a model: a file, the first file of a split model, or a folder of safetensors', path)
-    .option('--json', 'print one JSON object')
-    .option('--debug', 'show where in the code an error came from')
-    .action(async (file: string, flags: ReadFlags) =>
-      (await import('./cli/read-commands.js')).inspectCommand(file, flags),
-    )
-
-  program
-    .command('verify')
-    .description(
-      'Read a whole model and check all of it: structure, padding, block scales, and the checksum of an .apr file.',
-    )
-    .argument('<file>', 'a model: a file, the first file of a split model, or a folder of safetensors', path)
-    .option('--json', 'print one JSON object')
-    .option('--debug', 'show where in the code an error came from')
-    .action(async (file: string, flags: ReadFlags) =>
-      (await import('./cli/read-commands.js')).verifyCommand(file, flags),
-    )
-
-  program
-    .command('imatrix')
-    .description('Write an importance matrix, as quantize and llama-quantize take it, of the weights of a model alone.')
-    .argument('<file>', 'a model: a file, the first file of a split model, or a folder of safetensors', path)
-    .requiredOption('-o, --output <file>', 'the .gguf file that is made', path)
-    .addOption(new Option('--from <what>', 'what it is computed from').choices(['weights']).default('weights'))
-    .option('--pre <name>', 'pre-tokenizer, as llama.cpp calls it, where the tokenizer is unknown', path)
-    .option('--config <folder>', 'where config.json and the tokenizer are, for a model that comes without them', path)
-    .option('-f, --force', 'replace an existing output')
-    .option('--json', 'print one JSON object on standard output, and nothing else there')
-    .option('-q, --quiet', 'print nothing but errors')
-    .option('--debug', 'show where in the code an error came from')
-    .action(async (file: string, flags: ImatrixFlags) =>
-      (await import('./cli/imatrix-command.js')).imatrixCommand(file, flags),
-    )
-
-  program
-    .command('llama-quantize')
-    .description(
-      'What llama-quantize does, of the same command line: apr-stream llama-quantize IN.gguf OUT.gguf Q4_K_M',
-    )
-    .usage('[options] MODEL.gguf [OUTPUT.gguf] TYPE [THREADS]')
-    .argument('[arguments...]')
-    // Its options are its own, and stand in its own order.
-    .allowUnknownOption()
-    .helpOption(false)
-    .action(async () => (await import('./cli/llama-quantize/command.js')).llamaQuantizeCommand(process.argv.slice(3)))
-
-  return program
 }
 
 /** What the commands that write a model have in common. */
@@ -260,75 +277,6 @@ function exitStatusOfSignals(): string {
   return Object.entries(EXIT_CODES)
     .map(([signal, status]) => `${status} ended by ${signal}`)
     .join(', ')
-}
-
-function gather(value: string, previous: string[] = []): string[] {
-  if (value === '') throw new InvalidArgumentError('expected a pattern, found an empty one')
-  return [...previous, value]
-}
-
-/** `ffn_down=Q6_K`: a pattern may have an equals sign, a dtype has none. */
-function gatherType(value: string, previous: [string, TargetDType][] = []): [string, TargetDType][] {
-  const [, pattern = '', name = ''] = /^(.+)=([^=]+)$/.exec(value) ?? []
-  if (pattern === '') throw new InvalidArgumentError('expected PATTERN=TYPE')
-  return [...previous, [pattern, dtype(name)]]
-}
-
-function dtypeOption(flags: string, description: string): Option {
-  return new Option(flags, description).argParser(dtype)
-}
-
-function dtype(value: string): TargetDType {
-  const found = TARGET_DTYPES.find((name) => name === value.toUpperCase())
-  if (!found) throw new InvalidArgumentError(`expected one of ${TARGET_DTYPES.join(', ')}`)
-  return found
-}
-
-function path(value: string): string {
-  if (value === '') throw new InvalidArgumentError('expected a path, found an empty one')
-  return value
-}
-
-function wholeNumber(value: string): number {
-  if (!/^[1-9]\d{0,8}$/.test(value)) throw new InvalidArgumentError('expected a whole number above 0')
-  return Number(value)
-}
-
-function positiveNumber(value: string): number {
-  if (!/^\d+(\.\d+)?$/.test(value) || Number(value) <= 0) throw new InvalidArgumentError('expected a number above 0')
-  return Number(value)
-}
-
-const SIZE_UNITS = {
-  '': 1,
-  KB: 1e3,
-  MB: 1e6,
-  GB: 1e9,
-  TB: 1e12,
-  KIB: 1024,
-  MIB: 1024 ** 2,
-  GIB: 1024 ** 3,
-  TIB: 1024 ** 4,
-}
-
-/** Bytes, or a number and its unit. */
-function size(value: string): number {
-  const [, digits, unit = ''] = /^(\d+(?:\.\d+)?)\s*([kmgt]i?b)?$/i.exec(value) ?? []
-  const bytes = Math.floor(Number(digits) * SIZE_UNITS[unit.toUpperCase() as keyof typeof SIZE_UNITS])
-  if (!Number.isSafeInteger(bytes) || bytes <= 0) {
-    throw new InvalidArgumentError('expected bytes above 0, as 500000, 900MB, 4GB or 3.5GiB')
-  }
-  return bytes
-}
-
-/** As llama.cpp's converter takes it: bytes, or thousands, millions or thousands of millions of them. */
-function splitSize(value: string): number {
-  const [, digits, unit = ''] = /^([1-9]\d{0,14})([KMG]?)$/.exec(value) ?? []
-  const size = Number(digits) * { '': 1, K: 1e3, M: 1e6, G: 1e9 }[unit as '' | 'K' | 'M' | 'G']
-  if (!Number.isSafeInteger(size)) {
-    throw new InvalidArgumentError('expected bytes above 0, as 500000, 500M or 2G')
-  }
-  return size
 }
 
 await main()

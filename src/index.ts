@@ -75,12 +75,16 @@ export type { DiagnosticsMessage, JobEndMessage, JobStartMessage } from './jobs/
 export type { OutputMessage } from './files/diagnostics.js'
 export type { Mode, ModeOptions } from './jobs/mode.js'
 export type {
+  AbortJson,
   ConversionPlanJson,
   ConvertJson,
   ImatrixJson,
   ErrorFields,
   ErrorJson,
+  FinishJson,
   InspectJson,
+  PartJson,
+  PartsPlanJson,
   PlanJson,
   QuantizeJson,
   VerifyJson,

@@ -10,6 +10,7 @@ import type { Plan } from '../jobs/plan.js'
 import type { QuantizeReport } from '../jobs/job.js'
 import type { Verification } from '../jobs/reading/verify.js'
 import type { AprErrorJson } from '../model/errors.js'
+import type { Finished, PartsPlan } from '../parts/blocks.js'
 
 export const SCHEMA_VERSION = 1
 
@@ -42,6 +43,38 @@ export interface ConversionPlanJson extends Versioned, Omit<ConversionPlan, 'fre
 /** `imatrix --json`. */
 export interface ImatrixJson extends Versioned, ImatrixReport {}
 
+/** `plan --save --json`. */
+export interface PartsPlanJson extends Versioned, Pick<PartsPlan, 'id' | 'input' | 'output' | 'blockBytes'> {
+  /** The file that the plan was written to. */
+  save: string
+  /** Numbers of units and blocks. */
+  units: number
+  blocks: number
+  /** Of the output. */
+  bytes: number
+}
+
+/** `part --json`. */
+export interface PartJson extends Versioned {
+  id: string
+  unit: number
+  /** That are in their places, those included that were there before; none where the plan is finished. */
+  blocks: number
+  bytes: number
+  seconds: number
+}
+
+/** `finish --json`. */
+export interface FinishJson extends Versioned, Finished {
+  id: string
+}
+
+/** `abort --json`. */
+export interface AbortJson extends Versioned {
+  id: string
+  aborted: true
+}
+
 /** `inspect --json`. Of GGUF an array of more than 16 elements is `{ length, first }`, integers over 2^53 are strings. */
 export interface InspectJson extends Versioned, Inspection {}
 
@@ -65,4 +98,15 @@ export interface ErrorFields extends Omit<AprErrorJson, 'code'> {
 }
 
 export type CliJson =
-  QuantizeJson | PlanJson | ConvertJson | ConversionPlanJson | ImatrixJson | InspectJson | VerifyJson | ErrorJson
+  | QuantizeJson
+  | PlanJson
+  | ConvertJson
+  | ConversionPlanJson
+  | ImatrixJson
+  | InspectJson
+  | VerifyJson
+  | PartsPlanJson
+  | PartJson
+  | FinishJson
+  | AbortJson
+  | ErrorJson

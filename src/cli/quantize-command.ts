@@ -3,12 +3,12 @@ import { plan, type Plan } from '../jobs/plan.js'
 import type { JobSummary, QuantizeOptions, QuantizeReport } from '../jobs/job.js'
 import type { Fit } from '../quant/kernel.js'
 import { selectAsApr, selectByDefault, type Kept } from '../quant/policy.js'
-import { printable } from '../model/errors.js'
+import { AprError, printable } from '../model/errors.js'
 import type { Decision } from '../streams/quantize/quantization.js'
 import { keepHeapSmall } from './heap.js'
 import { inFlags } from './flags.js'
 import { SCHEMA_VERSION } from './json.js'
-import { selectByPatterns } from './patterns.js'
+import { selectByPatterns } from '../jobs/select-by-patterns.js'
 import { outputOptions, runJob, type OutputFlags } from './job-command.js'
 import { bytes, columns, count, plural, print, printJson, sizeChange, UsageError, warn } from './output.js'
 import { fileNameOf, remoteAddress, withoutSecrets } from '../remote/address.js'
@@ -45,6 +45,8 @@ interface RecipeFlags {
 }
 
 const SHOWN_TENSORS = 20
+
+const FLAGS = { only: '--only', skip: '--skip' }
 
 const REASONS: Record<Decision['reason'], string> = {
   selected: 'quantized',
@@ -105,7 +107,7 @@ async function toOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
   }
 }
 
-function isRecipe(flags: QuantizeFlags): boolean {
+export function isRecipe(flags: QuantizeFlags): boolean {
   return recipeOf(flags) !== undefined || flags.targetSize !== undefined || flags.targetBpw !== undefined
 }
 
@@ -114,21 +116,20 @@ function recipeOf({ scheme }: QuantizeFlags): RecipeName | undefined {
   return scheme === 'q4k' ? undefined : recipeNamed(scheme)
 }
 
-/** @throws UsageError for flags of a recipe, or that do not go together */
+function wrongUsage(error: unknown): never {
+  throw error instanceof AprError ? new UsageError(error.what) : error
+}
+
 async function q4kOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
-  const {
-    compat,
-    only,
-    skip,
-    imatrix,
-    importance,
-    type,
-    outputType,
-    embeddingType,
-    pure,
-    leaveOutput,
-    allowRequantize,
-  } = flags
+  const { compat, only, skip } = flags
+  const choices = q4kChoices(flags)
+  const rule = compat ? selectAsApr : selectByDefault
+  return { select: await selectByPatterns(rule, only, skip, FLAGS).catch(wrongUsage), ...choices }
+}
+
+/** @throws UsageError for flags of a recipe, or that do not go together */
+export function q4kChoices(flags: QuantizeFlags): { fit: Fit; kept: Kept } {
+  const { compat, imatrix, importance, type, outputType, embeddingType, pure, leaveOutput, allowRequantize } = flags
   refuse('--scheme q4k', {
     '--imatrix': imatrix,
     '--importance': importance,
@@ -147,15 +148,11 @@ async function q4kOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
       '--compat apr means --fit minmax and --kept f32; another fit or kept dtype cannot be had with it',
     )
   }
-  return {
-    select: await selectByPatterns(compat ? selectAsApr : selectByDefault, only, skip),
-    fit: flags.fit ?? (compat ? 'minmax' : 'search'),
-    kept: flags.kept ?? (compat ? 'f32' : 'auto'),
-  }
+  return { fit: flags.fit ?? (compat ? 'minmax' : 'search'), kept: flags.kept ?? (compat ? 'f32' : 'auto') }
 }
 
 /** @throws UsageError for flags of Q4_K by a rule, and for a file of types that is none */
-async function recipeOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
+export async function recipeOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
   const { scheme, fit, kept, compat, only, skip, imatrix, importance, type } = flags
   refuse(`--scheme ${scheme}`, { '--fit': fit, '--kept': kept, '--compat': compat, '--only': only, '--skip': skip })
   // Of one pattern the first counts, as of two that are found in one name.
@@ -175,13 +172,13 @@ async function recipeOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
 }
 
 /** @throws UsageError for the first flag that was given */
-function refuse(scheme: string, flags: Readonly<Record<string, unknown>>): void {
+export function refuse(scheme: string, flags: Readonly<Record<string, unknown>>): void {
   const given = Object.keys(flags).find((flag) => flags[flag] !== undefined)
   if (given !== undefined) throw new UsageError(`${given} cannot be had with ${scheme}`)
 }
 
 /** Beside the input; safetensors, which do not hold Q4_K, become GGUF, and so does what a recipe makes. */
-function defaultOutput(file: string, flags: QuantizeFlags): string {
+export function defaultOutput(file: string, flags: QuantizeFlags): string {
   const { to } = flags
   const remote = remoteAddress(file)
   if (remote) return defaultOutput(localName(remote.url), flags)

@@ -90,14 +90,20 @@ function jobName({ files }: Layout, job: readonly unknown[]): string {
 
 /** @throws AprError `APR_NO_SPACE` with both numbers */
 async function checkSpace(place: OutputPlace, layout: Layout, file: string): Promise<void> {
-  const needed = layoutBytes(layout)
   // A link may lead to another disk; a folder that is still to be made will be on that of the one it is in.
   const folder = place.isNewFolder ? dirname(place.folder) : place.folder
-  const free = (await freeBytes(folder)) + (await partialBytes(place, layout.files))
-  if (free < needed) {
-    const what = `expected ${needed} bytes free on the output's disk, found ${free}; \`spaceCheck: false\` starts all the same`
-    throw new AprError('APR_NO_SPACE', what, { file })
-  }
+  await refuseTooLittleSpace(folder, layoutBytes(layout), await partialBytes(place, layout.files), file)
+}
+
+/**
+ * @param taken bytes on the disk that are of the same output already
+ * @throws AprError `APR_NO_SPACE` with both numbers
+ */
+export async function refuseTooLittleSpace(folder: string, needed: number, taken: number, file: string): Promise<void> {
+  const free = (await freeBytes(folder)) + taken
+  if (free >= needed) return
+  const what = `expected ${needed} bytes free on the output's disk, found ${free}; \`spaceCheck: false\` starts all the same`
+  throw new AprError('APR_NO_SPACE', what, { file })
 }
 
 /** Bytes that this user may still write on the disk that holds `folder`. */

@@ -57,6 +57,8 @@ export interface OpenedJob {
    * @throws AprError `APR_BAD_CRC` and as a reader does at its end
    */
   finishSources(runs: Iterable<SourceRun>): Promise<void>
+  /** Fails where the input is no longer what it was when the job was opened. */
+  checkUnchanged(): Promise<void>
   close(): Promise<void>
 }
 
@@ -303,6 +305,10 @@ class OneFileJob implements OpenedJob {
 
   async finishSources(runs: Iterable<SourceRun>): Promise<void> {
     await finishSources(this.#stages.opened, runs)
+  }
+
+  async checkUnchanged(): Promise<void> {
+    await this.#stages.opened.input.checkUnchanged()
   }
 
   async close(): Promise<void> {

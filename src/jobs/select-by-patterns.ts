@@ -1,15 +1,14 @@
-/** The globs of `--only` and `--skip`, as a rule that says which tensors are quantized. */
+/** Globs as a rule that says which tensors are quantized: unlike a function, they can be written down. */
 import type { TensorInfo } from '../model/tensor.js'
-import { printable } from '../model/errors.js'
-import type { WarningSelect } from '../jobs/warnings.js'
+import { AprError, printable } from '../model/errors.js'
+import type { WarningSelect } from './warnings.js'
 import type { Select } from '../quant/policy.js'
-import { UsageError } from './output.js'
 
 /** Names that the braces of one pattern may stand for: `{1..1000000000}` would take the memory of the machine. */
 const MAX_ALTERNATIVES = 10_000
 
 interface Pattern {
-  /** As on the command line. */
+  /** As its user knows it. */
   readonly flag: string
   readonly matches: (name: string) => boolean
 }
@@ -17,16 +16,18 @@ interface Pattern {
 /**
  * The tensors that `rule` takes, of these the ones that match one of `only`, without those that match one of `skip`.
  *
- * @throws UsageError for a pattern that is none
+ * @param names what the two are called in messages
+ * @throws AprError `APR_BAD_OPTION` for a pattern that is none
  */
 export async function selectByPatterns(
   rule: Select,
   only: readonly string[] = [],
   skip: readonly string[] = [],
+  names: { readonly only: string; readonly skip: string } = { only: 'only', skip: 'skip' },
 ): Promise<Select> {
   if (only.length + skip.length === 0) return rule
-  const onlyPatterns = await compile('--only', only)
-  const skipPatterns = await compile('--skip', skip)
+  const onlyPatterns = await compile(names.only, only)
+  const skipPatterns = await compile(names.skip, skip)
   const isAmong = (patterns: readonly Pattern[], name: string) => patterns.some(({ matches }) => matches(name))
   const select = (tensor: TensorInfo): boolean =>
     rule(tensor) && (only.length === 0 || isAmong(onlyPatterns, tensor.name)) && !isAmong(skipPatterns, tensor.name)
@@ -44,10 +45,11 @@ async function compile(flag: string, patterns: readonly string[]): Promise<Patte
     try {
       glob = new Minimatch(asFileName(pattern), { braceExpandMax: MAX_ALTERNATIVES + 1 })
     } catch (error) {
-      throw new UsageError(`${flag}: ${(error as Error).message}`)
+      throw new AprError('APR_BAD_OPTION', `${flag}: ${(error as Error).message}`, {}, { cause: error })
     }
     if (glob.set.length > MAX_ALTERNATIVES) {
-      throw new UsageError(
+      throw new AprError(
+        'APR_BAD_OPTION',
         `${flag} '${printable(pattern)}': expected braces that stand for at most ${MAX_ALTERNATIVES} names, found more`,
       )
     }

@@ -60,10 +60,12 @@ export interface PartsPlan {
 export interface Finished {
   readonly output: string
   readonly bytes: number
-  /** CRC-32 of the whole output. */
-  readonly crc32: number
+  /** CRC-32 of the whole output; undefined where it was there already and its store does not tell. */
+  readonly crc32: number | undefined
   /** Whether it was there already, of this plan. */
   readonly already: boolean
+  /** Of object storage: what it has checked itself, the CRC-32 of the whole too, or of each part only. */
+  readonly checks?: 'whole' | 'parts' | undefined
 }
 
 /** Where blocks go: a file that several processes share, or object storage. */

@@ -6,7 +6,19 @@ import { AprError } from '../../model/errors.js'
 export interface S3Kit {
   readonly sdk: typeof import('@aws-sdk/client-s3')
   readonly client: S3Client
+  /** The same for uploads, which have retries of their own. A connection on which nothing moves is given up. */
+  readonly uploader: S3Client
+  /** For what may take minutes before a byte of its answer comes. */
+  readonly slow: S3Client
 }
+
+/** Milliseconds without a byte: a store that has all of a part may need a while to put it down. */
+const STALL_MS = 30_000
+/** Completing copies the whole object where a store keeps its parts apart. */
+const SLOW_STALL_MS = 30 * 60_000
+const CONNECT_MS = 10_000
+/** Far above the parts that are under way at once. */
+const MAX_SOCKETS = 64
 
 /** By what the environment says of them. */
 const kits = new Map<string, Promise<S3Kit>>()
@@ -42,10 +54,26 @@ export function s3Kit(): Promise<S3Kit> {
 
 async function loadKit(): Promise<S3Kit> {
   const sdk = await peer<typeof import('@aws-sdk/client-s3')>('@aws-sdk/client-s3')
-  const { AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL } = process.env
+  const { AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION, AWS_DEFAULT_REGION } = process.env
   const isOther = (AWS_ENDPOINT_URL_S3 ?? AWS_ENDPOINT_URL) !== undefined
-  return { sdk, client: new sdk.S3Client({ ...(isOther && { forcePathStyle: true }) }) }
+  // Other programs know both names; of a store of one's own the region means nothing.
+  const region = AWS_REGION ?? AWS_DEFAULT_REGION ?? (isOther ? 'us-east-1' : undefined)
+  const settings = { ...(isOther && { forcePathStyle: true }), ...(region !== undefined && { region }) }
+  const uploads = (socketTimeout: number): S3Client =>
+    new sdk.S3Client({
+      ...settings,
+      maxAttempts: 1,
+      followRegionRedirects: true,
+      // Our own is given with every part; of anything else there is nothing to check.
+      requestChecksumCalculation: 'WHEN_REQUIRED',
+      // Asking first costs a connection a part.
+      expectContinueHeader: false,
+      requestHandler: { connectionTimeout: CONNECT_MS, socketTimeout, httpAgent: AGENT, httpsAgent: AGENT },
+    })
+  return { sdk, client: new sdk.S3Client(settings), uploader: uploads(STALL_MS), slow: uploads(SLOW_STALL_MS) }
 }
+
+const AGENT = { keepAlive: true, maxSockets: MAX_SOCKETS }
 
 /** Signs a request for an object, so that it can be made without the SDK. */
 export async function presignGet({ sdk, client }: S3Kit, bucket: string, key: string): Promise<string> {

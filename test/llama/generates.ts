@@ -106,6 +106,9 @@ void test('models that were quantized on the way load in llama.cpp, and generate
       await quantize(goldenFolder(name), output, { pre, recipe })
       t.equal((await generate(llama, output, prompt, 8)).length, 8, `${name}, ${recipe ?? 'q4k'}`)
     }
+    const output = join(folder, `${name}.sized.gguf`)
+    await quantize(goldenFolder(name), output, { pre, bitsPerWeight: 8, importance: 'moments' })
+    t.equal((await generate(llama, output, prompt, 8)).length, 8, `${name}, dtypes by their errors and moments`)
   }
   await llama.dispose()
 })

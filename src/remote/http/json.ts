@@ -4,7 +4,7 @@ import { remoteError } from '../address.js'
 import type { Address } from './locator.js'
 import { PassingError, passingStatus } from './passing.js'
 import type { Patience } from './ranges.js'
-import type { Answer } from './request.js'
+import { get, type Answer } from './get.js'
 
 /** More than any list of files has. */
 const MAX_BYTES = 64 * 1024 * 1024
@@ -26,22 +26,24 @@ export interface JsonAnswer {
 
 /** @throws AprError `APR_REMOTE` for any status but 200 and 404, and for what is no JSON */
 export async function requestJson({ address, name, patience, explain }: JsonRequest): Promise<JsonAnswer> {
-  const [{ request }, { default: retry }] = await Promise.all([import('undici'), import('p-retry')])
+  const { default: retry } = await import('p-retry')
   const { retries = 8, waitMs = 250, stallMs = 15_000 } = patience
   const attempt = async (): Promise<JsonAnswer> => {
-    const found = await request(address.url, {
-      headers: { accept: 'application/json', ...address.headers },
-      headersTimeout: stallMs,
-      bodyTimeout: stallMs,
+    const chunks: Buffer[] = []
+    let bytes = 0
+    const answer = await get({
+      ...{ url: address.url, headers: { accept: 'application/json', ...address.headers }, stallMs },
+      onAnswer: () => undefined,
+      onData(chunk) {
+        bytes += chunk.length
+        if (bytes > MAX_BYTES) throw remoteError(`expected an answer of at most ${MAX_BYTES} bytes, found more`, name)
+        chunks.push(chunk)
+        return true
+      },
     }).catch((error: unknown) => {
-      throw new PassingError((error as Error).message, 0, error)
+      throw error instanceof AprError ? error : new PassingError((error as Error).message, 0, error)
     })
-    const headers = Object.entries(found.headers).map(([key, value]) => [
-      key,
-      Array.isArray(value) ? value.join(', ') : value,
-    ])
-    const answer = { status: found.statusCode, headers: Object.fromEntries(headers) as Answer['headers'] }
-    const text = await bodyOf(found.body as AsyncIterable<Buffer>, name)
+    const text = Buffer.concat(chunks).toString('utf8')
     const passing = passingStatus(answer)
     if (passing) throw passing
     const isMissing = answer.status === 404 && answer.headers['x-error-code'] !== 'RepoNotFound'
@@ -71,19 +73,4 @@ export async function requestJson({ address, name, patience, explain }: JsonRequ
     if (!(error instanceof PassingError)) throw error
     throw remoteError(`expected an answer within ${retries + 1} tries, found ${error.message}`, name, undefined, error)
   }
-}
-
-async function bodyOf(body: AsyncIterable<Buffer>, name: string): Promise<string> {
-  const chunks: Buffer[] = []
-  let bytes = 0
-  try {
-    for await (const chunk of body) {
-      bytes += chunk.length
-      if (bytes > MAX_BYTES) throw remoteError(`expected an answer of at most ${MAX_BYTES} bytes, found more`, name)
-      chunks.push(chunk)
-    }
-  } catch (error) {
-    throw error instanceof AprError ? error : new PassingError((error as Error).message, 0, error)
-  }
-  return Buffer.concat(chunks).toString('utf8')
 }

@@ -1,5 +1,5 @@
 /** Where a file is, as far as requests go: an address may expire, and another be given for the same file. */
-import type { Answer } from './request.js'
+import type { Answer } from './get.js'
 
 export interface Locator {
   /** Of the file, without secrets. */

@@ -1,5 +1,5 @@
 /** Failures that pass: what they are, and how long to wait. */
-import type { Answer } from './request.js'
+import type { Answer } from './get.js'
 
 /** Statuses after which the same request may succeed. */
 const PASSING_STATUSES = [408, 425, 429, 500, 502, 503, 504]

@@ -9,7 +9,8 @@ import { remoteError } from '../address.js'
 import { SmallReads } from './small-reads.js'
 import type { Address, Locator } from './locator.js'
 import { PassingError, passingStatus } from './passing.js'
-import { requestRange, type Answer } from './request.js'
+import type { Answer } from './get.js'
+import { requestRange } from './request.js'
 
 /** How patient reads are. */
 export interface Patience {
@@ -273,8 +274,6 @@ function withoutCredentials(headers: Readonly<Record<string, string>>): Readonly
 /** In words that mean something to a user. */
 function reasonOf(error: unknown): string {
   const { code, message } = error as { code?: string; message: string }
-  if (code === 'UND_ERR_BODY_TIMEOUT') return 'a body that stalled'
-  if (code === 'UND_ERR_HEADERS_TIMEOUT') return 'no answer in time'
   return code === undefined || message.includes(code) ? message : `${message} (${code})`
 }
 

@@ -8,7 +8,7 @@ import { remoteError } from '../address.js'
 import { requestJson } from '../http/json.js'
 import type { Locator } from '../http/locator.js'
 import type { Patience } from '../http/ranges.js'
-import type { Answer } from '../http/request.js'
+import type { Answer } from '../http/get.js'
 
 /** A model at one commit, or a file of it. */
 export interface HubPlace {

@@ -2,7 +2,7 @@
 import { AprError, printable } from '../../model/errors.js'
 import { remoteError } from '../address.js'
 import type { Locator } from '../http/locator.js'
-import type { Answer } from '../http/request.js'
+import type { Answer } from '../http/get.js'
 import { presignGet, s3Kit } from './client.js'
 
 export interface S3Place {

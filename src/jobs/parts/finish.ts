@@ -1,7 +1,7 @@
 import { combineCrc32 } from '../../checksum/combine.js'
 import { crc32 } from '../../checksum/crc32.js'
 import { AprError, checkNotAborted } from '../../model/errors.js'
-import { checkOptions } from '../../options/check.js'
+import { checkOptions, type Checked } from '../../options/check.js'
 import { FINISH_OPTIONS } from '../../options/parts-table.js'
 import type { BlockReceipt, BlockSink, Finished, PartsPlan, SourceRun } from '../../parts/blocks.js'
 import { blockCount, blockRange, firstOfFinish } from '../../parts/cut.js'
@@ -20,18 +20,20 @@ import { withSink } from './sink.js'
  * @throws an `AbortError` when `signal` ends the work
  */
 export async function finish(plan: PartsPlan, options: FinishOptions = {}): Promise<Finished> {
-  const { signal, onProgress, receipts } = checkOptions(options, FINISH_OPTIONS)
+  const checked = checkOptions(options, FINISH_OPTIONS)
   checkPlan(plan)
-  checkNotAborted(signal)
+  checkNotAborted(checked.signal)
   try {
     return await withSink(plan, async (sink) => {
       const done = await sink.finished()
       if (done) return done
-      const units = await gather(plan, sink, receipts)
-      if (!('found' in units)) return units
-      // Opened anew: what was opened while the parts were made may have changed since.
-      await closeJob(plan)
-      return await withJob(plan, undefined, (job) => complete({ plan, sink, job, signal, onProgress }, units.found))
+      return await finishWith(plan, sink, checked).catch(async (error: unknown) => {
+        // Another one has finished while this one was late.
+        const other =
+          error instanceof AprError && error.code === 'APR_PARTS_MISSING' ? await sink.finished() : undefined
+        if (other) return other
+        throw error
+      })
     })
   } finally {
     await closeJob(plan)
@@ -46,28 +48,31 @@ interface Ending {
   readonly onProgress: FinishOptions['onProgress']
 }
 
-/** The receipts of all units; or, where somebody else has finished meanwhile, what came of it. */
-async function gather(
+async function finishWith(
   plan: PartsPlan,
   sink: BlockSink,
-  given: readonly BlockReceipt[] = [],
-): Promise<{ found: BlockReceipt[] } | Finished> {
-  const end = firstOfFinish(plan)
-  try {
-    const stored = await sink.have(0, end)
-    // What was read is not kept everywhere: then those who have made the blocks may tell it.
-    const told = new Map(given.map((receipt) => [receipt.block, receipt]))
-    const found = stored.map((receipt) => {
-      const other = told.get(receipt.block)
-      return (receipt.sources ?? other?.crc32 !== receipt.crc32) ? receipt : { ...receipt, ...pick(other) }
-    })
-    refuseMissing(plan, found)
-    return { found }
-  } catch (error) {
-    const done = error instanceof AprError && error.code === 'APR_PARTS_MISSING' ? await sink.finished() : undefined
-    if (done) return done
-    throw error
-  }
+  { signal, onProgress, receipts }: Checked<FinishOptions, typeof FINISH_OPTIONS>,
+): Promise<Finished> {
+  const found = await gather(plan, sink, receipts)
+  // Opened anew: what was opened while the parts were made may have changed since.
+  await closeJob(plan)
+  return await withJob(plan, undefined, (job) => complete({ plan, sink, job, signal, onProgress }, found))
+}
+
+/**
+ * The receipts of all units.
+ * @throws AprError `APR_PARTS_MISSING`
+ */
+async function gather(plan: PartsPlan, sink: BlockSink, given: readonly BlockReceipt[] = []): Promise<BlockReceipt[]> {
+  const stored = await sink.have(0, firstOfFinish(plan))
+  // What was read is not kept everywhere: then those who have made the blocks may tell it.
+  const told = new Map(given.map((receipt) => [receipt.block, receipt]))
+  const found = stored.map((receipt) => {
+    const other = told.get(receipt.block)
+    return (receipt.sources ?? other?.crc32 !== receipt.crc32) ? receipt : { ...receipt, ...pick(other) }
+  })
+  refuseMissing(plan, found)
+  return found
 }
 
 function pick(receipt: BlockReceipt | undefined): Pick<BlockReceipt, 'sources'> {

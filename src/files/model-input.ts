@@ -19,7 +19,7 @@ export async function openModelInput(
 ): Promise<ModelInput> {
   const source = checkSource(input)
   if (source instanceof RemoteAddress) {
-    return await (await import('../remote/remote-input.js')).openRemoteInput(source, wrap)
+    return await (await import(/* webpackMode: "eager" */ '../remote/remote-input.js')).openRemoteInput(source, wrap)
   }
   if (!isFilePath(source)) return new OpenedInput(source.name, undefined, wrap(source), '')
   if (await isFolder(source)) {

@@ -16,7 +16,8 @@ export interface OpenFile extends ByteSource {
 /** Opens a path or a URL; a ByteSource is taken as it is. */
 export async function openSource(input: string | URL | FilePath | ByteSource): Promise<ByteSource> {
   const source = checkSource(input)
-  if (source instanceof RemoteAddress) return await (await import('../remote/remote-input.js')).openRemoteSource(source)
+  if (source instanceof RemoteAddress)
+    return await (await import(/* webpackMode: "eager" */ '../remote/remote-input.js')).openRemoteSource(source)
   return isFilePath(source) ? await openPath(source) : source
 }
 

@@ -26,7 +26,7 @@ export interface JsonAnswer {
 
 /** @throws AprError `APR_REMOTE` for any status but 200 and 404, and for what is no JSON */
 export async function requestJson({ address, name, patience, explain }: JsonRequest): Promise<JsonAnswer> {
-  const { default: retry } = await import('p-retry')
+  const { default: retry } = await import(/* webpackMode: "eager" */ 'p-retry')
   const { retries = 8, waitMs = 250, stallMs = 15_000 } = patience
   const attempt = async (): Promise<JsonAnswer> => {
     const chunks: Buffer[] = []

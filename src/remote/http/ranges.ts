@@ -3,6 +3,7 @@
  * opened: a file that changes is an error, never mixed bytes. What passes, a cut connection, a server that is busy, an
  * address that has expired, is tried again, from the byte that is missing on.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ByteSource } from '../../model/byte-source.js'
 import { AprError } from '../../model/errors.js'
 import { remoteError } from '../address.js'
@@ -123,7 +124,7 @@ class RangedFile implements ByteSource {
 
   async #retry(position: number, attempt: () => Promise<void>): Promise<void> {
     const { retries, waitMs } = this.#patience
-    const { default: retry } = await import('p-retry')
+    const { default: retry } = await import(/* webpackMode: "eager" */ 'p-retry')
     try {
       await retry(attempt, {
         retries,
@@ -255,8 +256,7 @@ class RangedFile implements ByteSource {
   }
 
   async #wait(ms: number): Promise<void> {
-    const { setTimeout } = await import('node:timers/promises')
-    await setTimeout(ms, undefined, { signal: this.#closed.signal }).catch(() => undefined)
+    await sleep(ms, undefined, { signal: this.#closed.signal }).catch(() => undefined)
   }
 }
 

@@ -71,7 +71,7 @@ export interface Request<T> {
 export async function request<T>(asked: Request<T>, isWanted: (error: unknown) => boolean = () => false): Promise<T> {
   const { url, signal, onFailed, send } = asked
   const { retries = PATIENCE.retries, waitMs = PATIENCE.waitMs } = asked.patience
-  const { default: retry } = await import('p-retry')
+  const { default: retry } = await import(/* webpackMode: "eager" */ 'p-retry')
   let passing: unknown
   const attempt = async (): Promise<T> => {
     try {

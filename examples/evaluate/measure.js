@@ -1,0 +1,65 @@
+/**
+ * All that docs/quality.md tells of one draw: turns a model, quantizes it in each way, and evaluates what came out.
+ * Usage: node examples/evaluate/measure.js --text FILE --calibration FILE [--seed 1] [--wide] [--only PATTERN] MODEL.gguf FOLDER
+ *
+ * What FOLDER already holds of the draw is not made again.
+ */
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { quantize } from 'apr-stream'
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    text: { type: 'string' },
+    calibration: { type: 'string' },
+    seed: { type: 'string', default: '1' },
+    wide: { type: 'boolean', default: false },
+    only: { type: 'string', default: '.' },
+    windows: { type: 'string', default: '8' },
+  },
+})
+const [model, folder] = positionals
+const { text, calibration, seed, wide, windows } = options
+if (text === undefined || calibration === undefined || folder === undefined) {
+  throw new Error('usage: measure.js --text FILE --calibration FILE [--seed 1] [--wide] MODEL.gguf FOLDER')
+}
+
+const draw = `${wide ? 'wide' : 'narrow'}-${seed}`
+mkdirSync(folder, { recursive: true })
+const place = (name) => join(folder, `${draw}.${name}.gguf`)
+const original = place('F32')
+const matrix = place('imatrix')
+if (!existsSync(original)) run('turn.js', '--seed', seed, ...(wide ? ['--wide'] : []), model, original)
+if (!existsSync(matrix)) run('imatrix.js', '--text', calibration, '--windows', windows, original, matrix)
+
+const importances = { none: {}, moments: { importance: 'moments' }, text: { imatrix: matrix } }
+const outputs = []
+for (const recipe of ['Q3_K_M', 'Q4_K_M', 'Q5_K_M']) {
+  for (const [name, importance] of Object.entries(importances)) {
+    await make(`${recipe}.${name}`, { recipe, ...importance })
+  }
+  for (const [name, importance] of Object.entries(importances)) {
+    await make(`${recipe}-size.${name}`, { ...importance, sizeOf: recipe })
+  }
+}
+const json = join(folder, `${draw}.json`)
+run('evaluate.js', '--text', text, '--windows', windows, '--json', json, original, ...outputs)
+
+/** With `sizeOf` types are chosen for the size of what that recipe makes without importance. */
+async function make(name, { sizeOf, ...choices }) {
+  if (!new RegExp(options.only).test(name)) return
+  const output = place(name)
+  if (!existsSync(output)) {
+    const targetBytes = sizeOf && statSync(place(`${sizeOf}.none`)).size
+    await quantize(original, output, { ...choices, targetBytes, threads: 1 })
+  }
+  outputs.push(output)
+}
+
+function run(program, ...values) {
+  const { status } = spawnSync(process.execPath, [join(import.meta.dirname, program), ...values], { stdio: 'inherit' })
+  if (status !== 0) throw new Error(`${program} ended with ${status}`)
+}

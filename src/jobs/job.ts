@@ -5,7 +5,7 @@ import type { Decision } from '../streams/quantize/quantization.js'
 import type { RecipeChoices } from '../streams/quantize/recipe.js'
 import type { Q4KOptions } from '../streams/quantize/q4k.js'
 import type { ReaderOptions } from '../streams/reader.js'
-import type { TypeChoice } from './budget/choose-types.js'
+import type { TypeChoice } from '../recipes/budget/choice.js'
 import type { Mode, ModeOptions } from './mode.js'
 import type { FormatName } from '../model/model.js'
 

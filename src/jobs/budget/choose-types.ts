@@ -5,6 +5,7 @@ import { AprError } from '../../model/errors.js'
 import type { Model } from '../../model/model.js'
 import { elementCount, tensorBytes, type TensorInfo } from '../../model/tensor.js'
 import { BLOCK_DTYPES, type BlockDType } from '../../quant/block.js'
+import type { TypeChoice } from '../../recipes/budget/choice.js'
 import { candidatesFor, sensitivityOf, type Surroundings } from '../../recipes/budget/candidates.js'
 import { pickWithin, type Candidate } from '../../recipes/budget/pick.js'
 import { hyperparametersOf } from '../../recipes/hyperparameters.js'
@@ -22,19 +23,6 @@ export interface Budget {
   readonly targetBytes?: number | undefined
   /** Bits of all tensors together a weight, at the most. */
   readonly bitsPerWeight?: number | undefined
-}
-
-/** What was chosen, and what the named recipe of that size would have. */
-export interface TypeChoice {
-  /** The largest recipe that keeps to the budget, or the one that was asked for: what the file says that it is. */
-  readonly recipe: RecipeName
-  /** Bytes of the output with it; more than the budget where no recipe keeps to it. */
-  readonly recipeBytes: number
-  /** What its errors would cost, and what the chosen types' do: KL in nats a token, as far as sensitivities tell. */
-  readonly recipeKl: number
-  readonly expectedKl: number
-  /** Patterns and dtypes, as the option `types` takes them. */
-  readonly types: Readonly<Record<string, TargetDType>>
 }
 
 /** What the choice is made for. */

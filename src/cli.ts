@@ -5,6 +5,7 @@ import type { ConvertFlags } from './cli/convert-command.js'
 import type { ImatrixFlags } from './cli/imatrix-command.js'
 import { EXIT_CODES } from './cli/job-command.js'
 import { quantizeCommand, type QuantizeFlags } from './cli/quantize-command.js'
+import { addQueueCommands } from './cli/queue-program.js'
 import { addPartsCommands } from './cli/parts-program.js'
 import type { ReadFlags } from './cli/read-commands.js'
 import { VERSION } from './version.js'
@@ -120,6 +121,7 @@ function buildProgram(): Command {
   addQuantizeOptions(plan)
   addOutputOptions(plan)
   addPartsCommands(program, plan)
+  addQueueCommands(program)
 
   program
     .command('llama-quantize')

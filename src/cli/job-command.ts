@@ -73,7 +73,7 @@ export async function runJob(
 }
 
 /** A signal that Ctrl-C aborts, with its name as the reason, as other ends do. A second one ends the process at once. */
-function interruptible(): { signal: AbortSignal; dispose: () => void } {
+export function interruptible(): { signal: AbortSignal; dispose: () => void } {
   const controller = new AbortController()
   const interrupt = (name: NodeJS.Signals): void => {
     if (controller.signal.aborted) process.exit(EXIT_CODES[name as keyof typeof EXIT_CODES])

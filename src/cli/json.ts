@@ -75,6 +75,19 @@ export interface AbortJson extends Versioned {
   aborted: true
 }
 
+/** `queue --json`. */
+export interface QueueJson extends Versioned {
+  /** The plan's, and the flow's. */
+  id: string
+  flow: string
+  /** What was done: see `Flow.added`; or it was cancelled. */
+  added?: 'added' | 'there' | 'again' | undefined
+  cancelled?: true | undefined
+  parts: number
+  /** With `--wait`. */
+  finished?: Finished | undefined
+}
+
 /** `inspect --json`. Of GGUF an array of more than 16 elements is `{ length, first }`, integers over 2^53 are strings. */
 export interface InspectJson extends Versioned, Inspection {}
 
@@ -109,4 +122,5 @@ export type CliJson =
   | PartJson
   | FinishJson
   | AbortJson
+  | QueueJson
   | ErrorJson

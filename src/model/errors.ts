@@ -22,6 +22,7 @@ export type AprErrorCode =
   | 'APR_SOURCE_CHANGED'
   | 'APR_PARTS_MISSING'
   | 'APR_REMOTE'
+  | 'APR_QUEUE'
 
 /** Where an error was found. Every part that is known is also a field of the error. */
 export interface ErrorPlace {

@@ -193,8 +193,8 @@ function addQuantizeOptions(command: Command): void {
     .addOption(
       new Option(
         '--fit <fit>',
-        "how scales are found: search gives llama.cpp's bytes, minmax those of `apr quantize` (faster, worse)",
-      ).choices(['search', 'minmax']),
+        "how scales are found: search gives llama.cpp's bytes, minmax those of `apr quantize` (faster, worse), refined the least error",
+      ).choices(['search', 'minmax', 'refined']),
     )
     .addOption(
       new Option(

@@ -143,7 +143,7 @@ export function q4kChoices(flags: QuantizeFlags): { fit: Fit; kept: Kept } {
     '--allow-requantize': allowRequantize,
     '--no-fallback': flags.fallback ? undefined : true,
   })
-  if (compat && (flags.fit === 'search' || (flags.kept && flags.kept !== 'f32'))) {
+  if (compat && ((flags.fit && flags.fit !== 'minmax') || (flags.kept && flags.kept !== 'f32'))) {
     throw new UsageError(
       '--compat apr means --fit minmax and --kept f32; another fit or kept dtype cannot be had with it',
     )
@@ -154,7 +154,13 @@ export function q4kChoices(flags: QuantizeFlags): { fit: Fit; kept: Kept } {
 /** @throws UsageError for flags of Q4_K by a rule, and for a file of types that is none */
 export async function recipeOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
   const { scheme, fit, kept, compat, only, skip, imatrix, importance, type } = flags
-  refuse(`--scheme ${scheme}`, { '--fit': fit, '--kept': kept, '--compat': compat, '--only': only, '--skip': skip })
+  refuse(`--scheme ${scheme}`, {
+    '--fit minmax': fit === 'minmax' || undefined,
+    '--kept': kept,
+    '--compat': compat,
+    '--only': only,
+    '--skip': skip,
+  })
   // Of one pattern the first counts, as of two that are found in one name.
   const types = new Map<string, TargetDType>()
   const rules = [...(type ?? []), ...(flags.types === undefined ? [] : await readTypes(flags.types))]
@@ -165,6 +171,7 @@ export async function recipeOptions(flags: QuantizeFlags): Promise<QuantizeOptio
   const { outputType, embeddingType, pure, leaveOutput, allowRequantize, fallback } = flags
   return {
     recipe: recipeOf(flags),
+    fit,
     ...{ imatrix, importance, types: Object.fromEntries(types), outputType, embeddingType },
     ...{ pure, leaveOutput, allowRequantize, fallback },
     ...{ targetBytes: flags.targetSize, bitsPerWeight: flags.targetBpw },

@@ -11,8 +11,8 @@ import type { FormatName } from '../model/model.js'
 
 export interface QuantizeOptions extends Q4KOptions, RecipeChoices, ReaderOptions, ModeOptions {
   /**
-   * What `llama-quantize` would be asked for: `Q4_K_M` and so on. Then `fit`, `select` and `kept` are not for it. Default:
-   * Q4_K for the tensors that `select` takes.
+   * What `llama-quantize` would be asked for: `Q4_K_M` and so on. Then `select`, `kept` and the fit `minmax` are not
+   * for it. Default: Q4_K for the tensors that `select` takes.
    */
   recipe?: RecipeText | undefined
   /**

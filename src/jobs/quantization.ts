@@ -14,7 +14,7 @@ import { chooseTypes } from './budget/choose-types.js'
 import { MomentsImportance } from './imatrix/moments-importance.js'
 import type { QuantizeOptions } from './job.js'
 
-const OF_Q4K = ['fit', 'select', 'kept'] as const
+const OF_Q4K = ['select', 'kept'] as const
 const OF_RECIPES = [
   ...(['imatrix', 'types', 'outputType', 'embeddingType', 'pure', 'leaveOutput', 'allowRequantize'] as const),
   ...(['fallback', 'importance'] as const),
@@ -36,6 +36,9 @@ export function checkChoices(options: QuantizeOptions): void {
   }
   if (isRecipe && options.pure === true && options.recipe === undefined) {
     throw new AprError('APR_BAD_OPTION', 'expected no `pure` where dtypes are chosen by their size, found both')
+  }
+  if (isRecipe && options.fit === 'minmax') {
+    throw new AprError('APR_BAD_OPTION', 'expected the `fit` `search` or `refined` with `recipe`, found `minmax`')
   }
   // What is the default anyway changes nothing.
   const isAsked = (name: (typeof others)[number]): boolean =>
@@ -67,13 +70,25 @@ export async function quantizationOf(
   const isBudget = targetBytes !== undefined || bitsPerWeight !== undefined
   if (recipe === undefined && !isBudget) return { quantization: new Q4KQuantization(options) }
   const name = recipe === undefined ? undefined : recipeNamed(recipe)
+  const recipeOptions = { ...options, fit: options.fit === 'refined' ? options.fit : ('search' as const) }
   const moments = how && (await MomentsImportance.of(opened, options))
   const importance = moments ? { matrix: moments, ...moments.origin } : await openMatrix(options)
   try {
-    if (!isBudget) return { quantization: await openRecipe(name ?? 'Q4_K_M', options, importance) }
+    if (!isBudget) return { quantization: await openRecipe(name ?? 'Q4_K_M', recipeOptions, importance) }
     const budget = { targetBytes, bitsPerWeight }
-    const choice = await chooseTypes(budget, { opened, model, place, recipe: name, options, importance, signal })
-    return { quantization: await openRecipe(choice.recipe, { ...options, types: choice.types }, importance), choice }
+    const choice = await chooseTypes(budget, {
+      opened,
+      model,
+      place,
+      recipe: name,
+      options: recipeOptions,
+      importance,
+      signal,
+    })
+    return {
+      quantization: await openRecipe(choice.recipe, { ...recipeOptions, types: choice.types }, importance),
+      choice,
+    }
   } catch (error) {
     await importance?.matrix.close()
     throw error

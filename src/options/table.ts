@@ -46,10 +46,10 @@ export const READER_OPTIONS = {
 
 export const Q4K_OPTIONS = {
   fit: {
-    kind: oneOf('search', 'minmax'),
+    kind: oneOf('search', 'minmax', 'refined'),
     default: 'search',
     meaning:
-      'how scales are found: `search` gives the bytes of llama.cpp, `minmax` those of `apr quantize`, faster and less exact',
+      'how scales are found: `search` gives the bytes of llama.cpp, `minmax` those of `apr quantize`, faster and less exact; [`refined`](refined.md) errs least',
   },
   select: {
     kind: callback('Select', trueOrFalse),
@@ -143,6 +143,12 @@ const RECIPE_CHOICES = {
 
 export const RECIPE_OPTIONS = {
   ...RECIPE_CHOICES,
+  fit: {
+    kind: oneOf('search', 'refined'),
+    default: 'search',
+    meaning:
+      'how scales are found: `search` gives the bytes of llama.cpp; [`refined`](refined.md) errs less, in Q2_K to Q6_K',
+  },
   config: {
     kind: INPUT,
     derived: 'what the model has itself',
@@ -199,7 +205,7 @@ export const QUANTIZE_OPTIONS = {
     kind: RECIPE,
     derived: 'Q4_K for the tensors that `select` takes',
     meaning:
-      'what `llama-quantize` would be asked for: `Q4_K_M` and so on, see [recipes](recipes.md); `fit`, `select` and `kept` are not for it',
+      'what `llama-quantize` would be asked for: `Q4_K_M` and so on, see [recipes](recipes.md); `select`, `kept` and the fit `minmax` are not for it',
   },
   ...RECIPE_CHOICES,
   importance: {

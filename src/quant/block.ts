@@ -41,5 +41,7 @@ export interface BlockType {
   readonly search: FitBlock
   /** aprender's bytes, where there is such a fit. */
   readonly minmax?: FitBlock
+  /** Less error than llama.cpp's, where there is such a fit. */
+  readonly refined?: FitBlock
   readonly decode: DecodeBlock
 }

@@ -4,8 +4,11 @@
  */
 import type { BlockDType } from './block.js'
 
-/** How scales are fitted: `search` gives llama.cpp's bytes, `minmax` those of `apr quantize`. */
-export type Fit = 'search' | 'minmax'
+/**
+ * How scales are fitted: `search` gives llama.cpp's bytes, `minmax` those of `apr quantize`; `refined` leaves less error than
+ * either, in Q2_K to Q6_K, and is `search` in other block types.
+ */
+export type Fit = 'search' | 'minmax' | 'refined'
 
 /** How values become blocks. */
 export interface Fitting {

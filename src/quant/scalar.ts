@@ -56,7 +56,8 @@ function fitScalar(
   blocks: number,
 ): boolean {
   const { blockElements, blockBytes } = DTYPES[dtype]
-  const fitBlock = BLOCK_TYPES[dtype]?.[fit]
+  const type = BLOCK_TYPES[dtype]
+  const fitBlock = type?.[fit] ?? (fit === 'refined' ? type?.search : undefined)
   if (!fitBlock) throw new Error(`${dtype} has no fit ${fit}`)
   for (let block = 0; block < blocks; block++) {
     const start = block * blockElements

@@ -27,8 +27,27 @@ const SEARCH_EXPORTS = {
   IQ4_XS: 'iq4_xs',
 } as const satisfies Record<BlockDType, string>
 
+/** Those that leave less error. */
+const REFINED_EXPORTS = {
+  Q2_K: 'refinedQ2k',
+  Q3_K: 'refinedQ3k',
+  Q4_K: 'refinedQ4k',
+  Q5_K: 'refinedQ5k',
+  Q6_K: 'refinedQ6k',
+} as const satisfies Partial<Record<BlockDType, string>>
+
+type RefinedDType = keyof typeof REFINED_EXPORTS
+
+/** The name of the export that makes blocks. */
+function exportOf({ dtype, fit }: Fitting): FitExport {
+  if (fit === 'minmax') return fit
+  return fit === 'refined' && dtype in REFINED_EXPORTS ? REFINED_EXPORTS[dtype as RefinedDType] : SEARCH_EXPORTS[dtype]
+}
+
+type FitExport = (typeof SEARCH_EXPORTS)[BlockDType] | (typeof REFINED_EXPORTS)[RefinedDType] | 'minmax'
+
 /** What the module exports: addresses in its memory, and functions on what stands there. */
-interface KernelExports extends Readonly<Record<(typeof SEARCH_EXPORTS)[BlockDType], FitBlocks>> {
+interface KernelExports extends Readonly<Record<FitExport, FitBlocks>> {
   readonly INPUT: WebAssembly.Global
   readonly OUTPUT: WebAssembly.Global
   readonly RAW: WebAssembly.Global
@@ -36,7 +55,6 @@ interface KernelExports extends Readonly<Record<(typeof SEARCH_EXPORTS)[BlockDTy
   readonly ROW_MEAN_SQUARES: WebAssembly.Global
   readonly MAX_BLOCKS: WebAssembly.Global
   readonly MEMORY_BYTES: WebAssembly.Global
-  readonly minmax: FitBlocks
   /** Widen `count` numbers of RAW, from element `source` on, to INPUT, from element `target` on. */
   widenF16(source: number, target: number, count: number): void
   widenBF16(source: number, target: number, count: number): void
@@ -78,9 +96,8 @@ export function createSimdKernel(module: WebAssembly.Module = kernelModule()): K
       if (dtype === 'F16') exports.widenF16(0, start, count)
       else exports.widenBF16(0, start, count)
     },
-    fit({ dtype, fit, isWeighted = false }: Fitting, blocks) {
-      const fitBlocks = exports[fit === 'minmax' ? fit : SEARCH_EXPORTS[dtype]]
-      return fitBlocks(blocks, Number(isWeighted)) === -1
+    fit(fitting: Fitting, blocks) {
+      return exports[exportOf(fitting)](blocks, Number(fitting.isWeighted ?? false)) === -1
     },
     add: (value, count) => exports.add(count, value),
     narrow(dtype, count, target) {

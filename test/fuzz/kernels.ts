@@ -1,6 +1,6 @@
 /**
  * Compares the SIMD kernel with the scalar reference, all bytes, on random values of many kinds: every block type, with
- * importance and without. `npm run fuzz-kernel -- --blocks 1000000 --seed 1 --type Q4_K`: a million super-blocks of one type
+ * importance and without. `npm run fuzz-kernel -- --blocks 1000000 --seed 1 --type Q4_K --fit search`: a million super-blocks of one type
  * take five minutes or less a core. What is different is told with its seed.
  */
 import { parseArgs } from 'node:util'
@@ -13,6 +13,7 @@ import { createSimdKernel } from '../../dist/quant/simd.js'
 import { differingBlocks, fitBlocks } from '../helpers/blocks.js'
 import { randomRows } from '../helpers/random-rows.js'
 
+const FITS: readonly Fit[] = ['search', 'minmax', 'refined']
 /** Super-blocks that are compared at once. */
 const BATCH = 64
 
@@ -21,6 +22,7 @@ const { values: flags } = parseArgs({
     blocks: { type: 'string', default: '10000' },
     seed: { type: 'string', default: '1' },
     type: { type: 'string', multiple: true },
+    fit: { type: 'string', multiple: true },
   },
 })
 const count = Number(flags.blocks)
@@ -29,8 +31,10 @@ const simd = createSimdKernel()
 let findings = 0
 
 for (const dtype of BLOCK_DTYPES.filter((name) => BLOCK_TYPES[name] && (flags.type?.includes(name) ?? true))) {
-  for (const isWeighted of [false, true]) compare(dtype, 'search', isWeighted)
-  if (BLOCK_TYPES[dtype]?.minmax) compare(dtype, 'minmax', false)
+  for (const fit of FITS.filter((name) => BLOCK_TYPES[dtype]?.[name] && (flags.fit?.includes(name) ?? true))) {
+    compare(dtype, fit, false)
+    if (fit !== 'minmax') compare(dtype, fit, true)
+  }
 }
 if (findings > 0) process.exitCode = 1
 

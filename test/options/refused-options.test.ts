@@ -90,7 +90,7 @@ const CONVERT_OPTIONS = [
 const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   aprReader: ['recordBytes', 'highWaterMark'],
   q4k: ['fit', 'select', 'kept', 'threads', 'highWaterMark'],
-  recipe: [...RECIPE_CHOICES, 'config', 'threads', 'highWaterMark'],
+  recipe: [...RECIPE_CHOICES, 'fit', 'config', 'threads', 'highWaterMark'],
   aprWriter: ['overwrite', 'highWaterMark'],
   quantize: JOB_OPTIONS,
   plan: [...JOB_OPTIONS, 'output'],

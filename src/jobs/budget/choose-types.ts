@@ -160,7 +160,7 @@ async function measureAll(
     for (const { tensor, candidates, byRecipe } of open) {
       const isKnown = (BLOCK_DTYPES as readonly TargetDType[]).includes(byRecipe)
       const dtypes = [...new Set([...candidates, ...(isKnown ? [byRecipe as BlockDType] : [])])]
-      const question = { tensor, dtypes, fit: 'search', importance: importanceOf(tensor, importance) } as const
+      const question = { tensor, dtypes, fit: options.fit, importance: importanceOf(tensor, importance) }
       errors.set(tensor.name, await measureErrors(question, weights, executor, signal))
     }
   } finally {

@@ -9,6 +9,8 @@ export { q4k, q5k } from "./affine/six-bits";
 export { q3k } from "./signed/q3k";
 export { q6k } from "./signed/q6k";
 export { minmax } from "./minmax";
+export { refinedQ3k, refinedQ6k } from "./refined/signed";
+export { refinedQ2k, refinedQ4k, refinedQ5k } from "./refined/super-blocks";
 export { q4_1, q5_1 } from "./small/affine";
 export { iq4_nl, iq4_xs } from "./small/iq4";
 export { q4_0, q5_0, q8_0 } from "./small/signed";

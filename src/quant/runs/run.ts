@@ -152,7 +152,7 @@ export function quantizeRun(
     }
     if (!kernel.fit(fitting, blocks)) return { bad: firstNonFinite(run, first, kernel) }
     const bytes = kernel.output.subarray(0, blocks * blockBytes)
-    lost = faintBlocks(dtype, bytes, kernel.input, lost)
+    lost = faintBlocks(dtype, bytes, kernel.input, lost, to.fit)
     for (const { position, count } of parts) {
       witness?.see(kernel.input, bytes, position, count, importance && kernel.importance)
     }

@@ -1,5 +1,6 @@
 /** The f16 scales of quantized blocks: what can be told of a block without decoding its values. */
 import { DTYPES, type DType } from '../../model/dtypes.js'
+import type { Fit } from '../kernel.js'
 
 /** An f16 whose exponent bits are all set is NaN or infinity. */
 const EXPONENT_HIGH_BITS = 0x7c
@@ -11,6 +12,20 @@ export function nonFiniteScale(dtype: DType, bytes: Uint8Array): number | undefi
   if (first === undefined || last === undefined) return undefined
   for (let start = 0, block = 0; start < bytes.length; start += blockBytes, block++) {
     if (isNonFinite(bytes[start + first + 1]) || isNonFinite(bytes[start + last + 1])) return block
+  }
+  return undefined
+}
+
+/** Pattern of the greatest half: a refined scale is never more, and is cut to it where values are too large. */
+const GREATEST = 0x7bff
+
+/** Index of the first refined block whose values are larger than its scale can be; undefined when there is none. */
+export function cutScale(dtype: DType, bytes: Uint8Array): number | undefined {
+  const { blockBytes, scaleOffsets } = DTYPES[dtype]
+  const isCut = (position: number): boolean =>
+    (((bytes[position] ?? 0) | ((bytes[position + 1] ?? 0) << 8)) & 0x7fff) === GREATEST
+  for (let start = 0, block = 0; start < bytes.length; start += blockBytes, block++) {
+    for (const offset of scaleOffsets) if (isCut(start + offset)) return block
   }
   return undefined
 }
@@ -28,15 +43,18 @@ export function faintBlocks(
   bytes: Uint8Array,
   values: Float32Array,
   before: { readonly blocks: number; readonly greatest: number },
+  fit: Fit,
 ): { readonly blocks: number; readonly greatest: number } {
   const { blockElements, blockBytes, scaleOffsets } = DTYPES[dtype]
   const [first = 0, last = first] = scaleOffsets
+  const levels = fit === 'refined' ? REFINED_LEVELS[dtype] : undefined
   let { blocks, greatest } = before
   for (let start = 0, element = 0; start < bytes.length; start += blockBytes, element += blockElements) {
     if (!isFaint(bytes, start + first) || !isFaint(bytes, start + last)) continue
     let magnitude = 0
     for (let i = element; i < element + blockElements; i++) magnitude = Math.max(magnitude, Math.abs(values[i] ?? 0))
     if (magnitude === 0) continue
+    if (levels !== undefined && magnitude >= FAINT_STEPS * LEAST_HALF * levels) continue
     blocks++
     greatest = Math.max(greatest, magnitude)
   }
@@ -45,6 +63,10 @@ export function faintBlocks(
 
 /** Steps of 2^-24, in which the smallest f16 count: below so many, rounding errs by more than 6 %. */
 const FAINT_STEPS = 8
+const LEAST_HALF = 2 ** -24
+
+/** Steps of the greatest value. The refined fit counts scales of sub-blocks in small halves as well as in large ones. */
+const REFINED_LEVELS: Readonly<Partial<Record<DType, number>>> = { Q2_K: 3, Q3_K: 4, Q4_K: 15, Q5_K: 31, Q6_K: 32 }
 
 function isFaint(bytes: Uint8Array, position: number): boolean {
   return (bytes[position] ?? 0) < FAINT_STEPS && ((bytes[position + 1] ?? 0) & 0x7f) === 0

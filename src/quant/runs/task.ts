@@ -13,7 +13,7 @@ import {
   type Target,
   type Witness,
 } from './run.js'
-import { nonFiniteScale } from './scales.js'
+import { cutScale, nonFiniteScale } from './scales.js'
 
 export interface Task {
   readonly run: Run
@@ -53,8 +53,8 @@ export function performTask(task: Task, kernel: Kernel, spare?: Uint8Array, witn
   }
   const found = quantizeRun(run, to, kernel, data, witness)
   if ('bad' in found) return found
-  // Scales are stored in half precision, which ends at 65504: the references then write an infinite one.
-  const hugeBlock = nonFiniteScale(to.dtype, data)
+  // Scales are stored in half precision, which ends at 65504: the references then write an infinite one, and the refined fit the greatest.
+  const hugeBlock = to.fit === 'refined' ? cutScale(to.dtype, data) : nonFiniteScale(to.dtype, data)
   if (hugeBlock !== undefined) return { hugeBlock }
   return found.lost.blocks === 0 ? { data } : { data, lost: found.lost }
 }

@@ -14,7 +14,10 @@ import { isConverted, isQuantized, type Quantization, type Quantized, type Tenso
 import { quantizeStage } from './stage.js'
 
 export interface Q4KOptions {
-  /** `search` gives llama.cpp's bytes, `minmax` those of `apr quantize`: faster and worse. Default `search`. */
+  /**
+   * `search` gives llama.cpp's bytes, `minmax` those of `apr quantize`: faster and worse; `refined` has the least error.
+   * Default `search`.
+   */
   fit?: Fit | undefined
   /**
    * Which tensors are quantized: returns true or false, and nothing else. Default `selectByDefault`. Integers and

@@ -86,7 +86,8 @@ export function searchElements(quantization: Quantization, model: Model): number
     if (!isConverted({ from, to })) continue
     const { conversion } = quantization.targetOf(from, model)
     const isSearched = DTYPES[to.dtype].blockElements === 256 || conversion?.importance !== undefined
-    sum += elementCount(from.shape) * (isSearched && conversion?.fit === 'search' ? 1 : CHEAP)
+    sum +=
+      elementCount(from.shape) * (isSearched && conversion !== undefined && conversion.fit !== 'minmax' ? 1 : CHEAP)
   }
   return sum
 }

@@ -55,6 +55,8 @@ export interface RecipeChoices {
 }
 
 export interface RecipeOptions extends RecipeChoices {
+  /** `search` gives llama.cpp's bytes; `refined` leaves less error, in Q2_K to Q6_K. Default `search`. */
+  fit?: 'search' | 'refined' | undefined
   /** A folder with `config.json`, for an APR model with Hugging Face names that comes without it. */
   config?: string | URL | undefined
   /** Worker threads at the most. Default: the cores that are there for this process. Few data take fewer. */
@@ -90,7 +92,7 @@ export async function openRecipe(
   importance?: RecipeImportance,
 ): Promise<RecipeQuantization> {
   const { config: folder, types = {}, threads, highWaterMark } = options
-  const { outputType, embeddingType, pure, leaveOutput, allowRequantize, fallback } = options
+  const { outputType, embeddingType, pure, leaveOutput, allowRequantize, fallback, fit } = options
   const config = folder === undefined ? undefined : await readConfigFolder(folder)
   const matrix = importance ?? (await openMatrix(options))
   return new RecipeQuantization({
@@ -99,7 +101,7 @@ export async function openRecipe(
       types: Object.entries(types).map(([pattern, dtype]) => ({ pattern, dtype })),
       hasImportance: matrix && ((tensor) => matrix.matrix.has(tensor)),
     },
-    ...{ importance: matrix, config, threads, highWaterMark },
+    ...{ importance: matrix, config, threads, highWaterMark, fit },
   })
 }
 
@@ -124,6 +126,8 @@ export interface RecipeSetup {
   /** Closed with the quantization. */
   readonly importance?: RecipeImportance | undefined
   readonly config?: ConfigFolder | undefined
+  /** Default `search`. */
+  readonly fit?: 'search' | 'refined'
   readonly threads?: number | undefined
   readonly highWaterMark?: number | undefined
 }
@@ -142,10 +146,11 @@ export class RecipeQuantization implements Quantization {
     this.of = oncePerModel((model) => this.#quantized(model))
   }
 
-  /** The settings decide dtypes alone, which the output's head tells. */
+  /** The other settings decide dtypes alone, which the output's head tells. */
   get version(): string | undefined {
-    const { importance } = this.#setup
-    return importance ? importance.version : 'no importance'
+    const { importance, fit = 'search' } = this.#setup
+    const version = importance ? importance.version : 'no importance'
+    return version === undefined || fit === 'search' ? version : `${version}, ${fit}`
   }
 
   derive(model: Model): Model {
@@ -162,7 +167,7 @@ export class RecipeQuantization implements Quantization {
     // Floats that stay are looked at as well: what is no number would spoil all that is computed with it.
     const isLookedAt = isConverted(decision) || ['F32', 'F16', 'BF16'].includes(from.dtype)
     if (!isLookedAt) return { to }
-    const conversion: Conversion = { fit: 'search' }
+    const conversion: Conversion = { fit: this.#setup.fit ?? 'search' }
     const importance = isQuantized(decision) ? this.#importanceOf(decision, model) : undefined
     return { to, conversion: importance ? { ...conversion, importance } : conversion }
   }

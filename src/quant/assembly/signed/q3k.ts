@@ -52,8 +52,8 @@ export function q3k(blocks: i32, isWeighted: bool): i32 {
       if (isWeighted) keepSearched(ZERO);
       else keepDescended(ZERO);
     }
-    packCodes(output);
-    packScales(output, scales);
+    packCodes3(output, CODES);
+    packScales3(output, scales);
     store<u16>(output, d, SCALE_OFFSET);
   }
   return -1;
@@ -111,7 +111,7 @@ function scaleCode(inverse: f32, scales: usize): v128 {
 
 /** Low four bits two a byte, then the upper two bits four a byte. */
 @inline
-function packScales(output: usize, scales: v128): void {
+export function packScales3(output: usize, scales: v128): void {
   const first = i64x2.extract_lane(scales, 0);
   const second = i64x2.extract_lane(scales, 1);
   const LOW_FOUR: i64 = 0x0f0f0f0f0f0f0f0f;
@@ -124,13 +124,13 @@ function packScales(output: usize, scales: v128): void {
 
 /** Eight runs of 32 values share the bytes of high bits, four runs those of low ones. */
 @inline
-function packCodes(output: usize): void {
+export function packCodes3(output: usize, values: usize): void {
   const lowBits = i8x16.splat(3);
   const highBit = i8x16.splat(4);
   for (let part: usize = 0; part < 32; part += 16) {
     let high = i8x16.splat(0);
     for (let half: usize = 0; half < 2; half++) {
-      const codes = CODES + (half << 7) + part;
+      const codes = values + (half << 7) + part;
       const a = v128.load(codes);
       const b = v128.load(codes, 32);
       const c = v128.load(codes, 64);

@@ -63,7 +63,7 @@ function writeBlock(input: usize, output: usize): void {
   storeSteps(f16ToF32(d), scales);
   chooseCodes(input, ZERO);
   if (someStepIsZero()) keepSearched(ZERO);
-  packCodes(output);
+  packCodes6(output, CODES);
 }
 
 /** The low bytes of `min(127, round(inverse * scale))`. */
@@ -83,10 +83,10 @@ function scaleByte(inverse: f32, scales: usize): v128 {
 
 /** Two halves of 128 values; in each, runs of 32 share bytes: two a byte of low bits, four a byte of high ones. */
 @inline
-function packCodes(output: usize): void {
+export function packCodes6(output: usize, values: usize): void {
   for (let half: usize = 0; half < 2; half++) {
     for (let part: usize = 0; part < 32; part += 16) {
-      const codes = CODES + (half << 7) + part;
+      const codes = values + (half << 7) + part;
       const a = v128.load(codes);
       const b = v128.load(codes, 32);
       const c = v128.load(codes, 64);

@@ -46,10 +46,12 @@ export function outputOptions({
 /**
  * Runs a job with a bar, where one is seen, until it is done or interrupted.
  * @param work the job; what it gives is called when the bar is gone
+ * @param left what is said of one that was interrupted, where that is no matter of flags
  */
 export async function runJob(
   flags: Partial<OutputFlags> & { compat?: 'apr' },
   work: (options: Pick<ConvertOptions, 'signal' | 'onProgress'>) => Promise<() => void>,
+  left?: string,
 ): Promise<void> {
   const { createProgressBar } = await import('./progress-bar.js')
   const isShown = process.stderr.isTTY && !flags.quiet && !flags.json
@@ -65,7 +67,7 @@ export async function runJob(
     process.exitCode = EXIT_CODES[signal.reason as keyof typeof EXIT_CODES]
     if (flags.json) printJson({ schemaVersion: SCHEMA_VERSION, error: { code: 'ABORT_ERR', message: 'interrupted' } })
     process.stderr.write(
-      flags.resume ? 'interrupted: --resume goes on from here\n' : 'interrupted: nothing was written\n',
+      `interrupted: ${left ?? (flags.resume ? '--resume goes on from here' : 'nothing was written')}\n`,
     )
   } finally {
     dispose()

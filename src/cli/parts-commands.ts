@@ -94,7 +94,8 @@ async function planOptions(flags: PlanFlags): Promise<PartsPlanOptions> {
     return { ...common, convert: true, outtype }
   }
   if (isRecipe(flags)) {
-    return { ...common, ...without(await recipeOptions(flags), 'importance', 'select') }
+    const { types = {}, ...recipe } = without(await recipeOptions(flags), 'importance', 'select')
+    return { ...common, ...recipe, ...(Object.keys(types).length > 0 && { types }) }
   }
   return { ...common, ...q4kChoices(flags), select: flags.compat ?? 'default', only: flags.only, skip: flags.skip }
 }
@@ -103,33 +104,42 @@ export async function partCommand(job: string, flags: PartFlags): Promise<void> 
   const made = await readPlan(job)
   const { threads } = flags
   const unit = flags.unit ?? unitOfEnvironment()
-  await runJob(flags, async ({ signal, onProgress }) => {
-    const started = performance.now()
-    const tell = onProgress && told(onProgress)
-    const receipts = await part(made, unit, { threads, signal, onProgress: tell })
-    const { totalBytes, blockBytes } = made
-    const size = receipts.reduce((sum, { block }) => sum + Math.min(blockBytes, totalBytes - block * blockBytes), 0)
-    const seconds = (performance.now() - started) / 1000
-    return () => {
-      const blocks = receipts.length
-      if (flags.json) printJson({ schemaVersion: SCHEMA_VERSION, id: made.id, unit, blocks, bytes: size, seconds })
-      else if (!flags.quiet) print(`unit ${unit}: ${plural(blocks, 'block')}, ${bytes(size)}, ${seconds.toFixed(2)} s`)
-    }
-  })
+  await runJob(
+    flags,
+    async ({ signal, onProgress }) => {
+      const started = performance.now()
+      const tell = onProgress && told(onProgress)
+      const receipts = await part(made, unit, { threads, signal, onProgress: tell })
+      const { totalBytes, blockBytes } = made
+      const size = receipts.reduce((sum, { block }) => sum + Math.min(blockBytes, totalBytes - block * blockBytes), 0)
+      const seconds = (performance.now() - started) / 1000
+      return () => {
+        const blocks = receipts.length
+        if (flags.json) printJson({ schemaVersion: SCHEMA_VERSION, id: made.id, unit, blocks, bytes: size, seconds })
+        else if (!flags.quiet)
+          print(`unit ${unit}: ${plural(blocks, 'block')}, ${bytes(size)}, ${seconds.toFixed(2)} s`)
+      }
+    },
+    INTERRUPTED,
+  )
 }
 
 export async function finishCommand(job: string, flags: PartsFlags): Promise<void> {
   const made = await readPlan(job)
-  await runJob(flags, async ({ signal, onProgress }) => {
-    const finished = await finish(made, { signal, onProgress: onProgress && told(onProgress) })
-    return () => {
-      if (flags.json) printJson({ schemaVersion: SCHEMA_VERSION, id: made.id, ...finished })
-      else if (!flags.quiet) {
-        print(printable(finished.output))
-        print(`  ${count(finished.bytes)} bytes${finished.already ? ', there already' : ''}`)
+  await runJob(
+    flags,
+    async ({ signal, onProgress }) => {
+      const finished = await finish(made, { signal, onProgress: onProgress && told(onProgress) })
+      return () => {
+        if (flags.json) printJson({ schemaVersion: SCHEMA_VERSION, id: made.id, ...finished })
+        else if (!flags.quiet) {
+          print(printable(finished.output))
+          print(`  ${count(finished.bytes)} bytes${finished.already ? ', there already' : ''}`)
+        }
       }
-    }
-  })
+    },
+    INTERRUPTED,
+  )
 }
 
 export async function abortCommand(job: string, flags: PartsFlags): Promise<void> {
@@ -150,6 +160,8 @@ export async function readPlan(path: string): Promise<PartsPlan> {
     throw new AprError('APR_BAD_OPTION', what, { file: path })
   }
 }
+
+const INTERRUPTED = 'what is made stays, run it again'
 
 /** Where engines say which unit is meant. */
 const VARIABLES = ['JOB_COMPLETION_INDEX', 'SLURM_ARRAY_TASK_ID']

@@ -38,7 +38,15 @@ async function printed(folder: string): Promise<[type: string, json: Fields][]> 
     ['ImatrixJson', ['imatrix', GGUF, '-o', join(folder, 'imatrix.gguf')]],
   ]
   const results = await Promise.all(commands.map(([, args]) => cli([...args, '--json'])))
-  return commands.map(([type], i) => [type, JSON.parse(results[i]?.stdout ?? '') as Fields])
+  const job = join(folder, 'job.json')
+  const inOrder: [string, string[]][] = [
+    ['PartsPlanJson', ['plan', SAMPLE, '-o', join(folder, 'parts.apr'), '--save', job, '--block-size', '64KiB']],
+    ['PartJson', ['part', job, '--unit', '0']],
+    ['FinishJson', ['finish', job]],
+    ['AbortJson', ['abort', job]],
+  ]
+  for (const [, args] of inOrder) results.push(await cli([...args, '--json']))
+  return [...commands, ...inOrder].map(([type], i) => [type, JSON.parse(results[i]?.stdout ?? '') as Fields])
 }
 
 /** The fields that a table of docs/cli.md lists: the first one behind `heading`. */
@@ -63,6 +71,10 @@ void test('every JSON output has a schemaVersion, and the fields that docs/cli.m
     ['With `convert --plan --json`, the plan:', fieldsOf(8)],
     ['## imatrix', fieldsOf(9)],
     ['## verify', fieldsOf(3)],
+    ['With `plan --save --json`:', fieldsOf(10)],
+    ['With `part --json`:', fieldsOf(11)],
+    ['With `finish --json`:', fieldsOf(12)],
+    ['With `abort --json`:', fieldsOf(13)],
   ]
   for (const [heading, found] of cases) {
     const expected = documented(heading).filter((field) => !optional.includes(field))

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError, Option } from 'commander'
 import { dtypeOption, gather, gatherType, path, positiveNumber, size, splitSize, wholeNumber } from './cli/arguments.js'
+import { addCompare } from './cli/compare-arguments.js'
 import type { ConvertFlags } from './cli/convert-command.js'
 import type { ImatrixFlags } from './cli/imatrix-command.js'
 import { EXIT_CODES } from './cli/job-command.js'
@@ -50,6 +51,11 @@ function buildProgram(): Command {
     .addHelpText('after', QUANTIZE_EXAMPLES)
     .action((file: string, flags: QuantizeFlags) => quantizeCommand(file, flags))
   addQuantizeOptions(quantize)
+  quantize.option(
+    '--report <file>',
+    'write the errors of every tensor to a .json file, when the job has succeeded',
+    path,
+  )
   addOutputOptions(quantize)
 
   const convert = program
@@ -95,6 +101,8 @@ function buildProgram(): Command {
     .action(async (file: string, flags: ReadFlags) =>
       (await import('./cli/read-commands.js')).verifyCommand(file, flags),
     )
+
+  addCompare(program)
 
   program
     .command('imatrix')

@@ -76,6 +76,7 @@ export type { OutputMessage } from './files/diagnostics.js'
 export type { Mode, ModeOptions } from './jobs/mode.js'
 export type {
   AbortJson,
+  CompareJson,
   ConversionPlanJson,
   ConvertJson,
   ImatrixJson,

@@ -44,6 +44,14 @@ export function positiveNumber(value: string): number {
   return Number(value)
 }
 
+/** `8%`, or `0.08`. */
+export function share(value: string): number {
+  const [, digits, isPercent] = /^(\d+(?:\.\d+)?)\s*(%?)$/.exec(value) ?? []
+  const found = Number(digits) / (isPercent === '%' ? 100 : 1)
+  if (!(found > 0)) throw new InvalidArgumentError('expected a number above 0, as 8% or 0.08')
+  return found
+}
+
 const SIZE_UNITS = {
   '': 1,
   KB: 1e3,

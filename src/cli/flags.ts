@@ -23,6 +23,7 @@ export function inFlags(error: unknown, { compat }: { compat?: 'apr' }): unknown
     imatrix: '--imatrix',
     importance: '--importance',
     recipe: '--scheme',
+    report: '--report',
   }
   const what = error.what.replace(/`([^`]*)`/g, (quoted, option: string) => words[option] ?? quoted)
   // The same object: it knows where it was thrown.

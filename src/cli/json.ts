@@ -2,6 +2,7 @@
  * What the command line prints with `--json`. A field is never taken away and keeps its meaning as long as
  * `schemaVersion` stays; fields may be added.
  */
+import type { Comparison } from '../jobs/compare/compare.js'
 import type { ConversionPlan, ConvertReport } from '../jobs/conversion/conversion.js'
 import type { FormatName } from '../model/model.js'
 import type { ImatrixReport } from '../jobs/imatrix/imatrix.js'
@@ -88,6 +89,9 @@ export interface QueueJson extends Versioned {
   finished?: Finished | undefined
 }
 
+/** `compare --json`. */
+export interface CompareJson extends Versioned, Omit<Comparison, 'schemaVersion'> {}
+
 /** `inspect --json`. Of GGUF an array of more than 16 elements is `{ length, first }`, integers over 2^53 are strings. */
 export interface InspectJson extends Versioned, Inspection {}
 
@@ -111,6 +115,7 @@ export interface ErrorFields extends Omit<AprErrorJson, 'code'> {
 }
 
 export type CliJson =
+  | CompareJson
   | QuantizeJson
   | PlanJson
   | ConvertJson

@@ -5,6 +5,11 @@ import { SCHEMA_VERSION, type CliJson, type ErrorFields } from './json.js'
 /** Wrong usage that the argument parser cannot see. */
 export class UsageError extends Error {}
 
+/** What the library finds wrong with an option is wrong usage here. */
+export function wrongUsage(error: unknown): never {
+  throw error instanceof AprError ? new UsageError(error.what) : error
+}
+
 // A reader that has seen enough, as `head`, closes the pipe: that is no failure. An answer that is lost is one.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') return

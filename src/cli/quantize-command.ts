@@ -3,14 +3,14 @@ import { plan, type Plan } from '../jobs/plan.js'
 import type { JobSummary, QuantizeOptions, QuantizeReport } from '../jobs/job.js'
 import type { Fit } from '../quant/kernel.js'
 import { selectAsApr, selectByDefault, type Kept } from '../quant/policy.js'
-import { AprError, printable } from '../model/errors.js'
+import { printable } from '../model/errors.js'
 import type { Decision } from '../streams/quantize/quantization.js'
 import { keepHeapSmall } from './heap.js'
 import { inFlags } from './flags.js'
 import { SCHEMA_VERSION } from './json.js'
 import { selectByPatterns } from '../jobs/select-by-patterns.js'
 import { outputOptions, runJob, type OutputFlags } from './job-command.js'
-import { bytes, columns, count, plural, print, printJson, sizeChange, UsageError, warn } from './output.js'
+import { bytes, columns, count, plural, print, printJson, sizeChange, UsageError, warn, wrongUsage } from './output.js'
 import { fileNameOf, remoteAddress, withoutSecrets } from '../remote/address.js'
 import { readTypes, writeTypes } from './types-file.js'
 import { recipeNamed, type RecipeName, type TargetDType } from '../recipes/names.js'
@@ -23,6 +23,7 @@ export interface QuantizeFlags extends OutputFlags, RecipeFlags {
   mode: 'auto' | 'stream' | 'memory'
   only?: string[]
   skip?: string[]
+  report?: string
   strict?: boolean
   threads?: number
 }
@@ -103,6 +104,7 @@ async function toOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {
     mode,
     ...outputOptions(flags),
     strict: flags.strict ?? false,
+    ...(flags.report !== undefined && { report: flags.report }),
     ...(threads !== undefined && { threads }),
   }
 }
@@ -114,10 +116,6 @@ export function isRecipe(flags: QuantizeFlags): boolean {
 /** The recipe of `--scheme`; undefined for Q4_K by a rule. */
 function recipeOf({ scheme }: QuantizeFlags): RecipeName | undefined {
   return scheme === 'q4k' ? undefined : recipeNamed(scheme)
-}
-
-function wrongUsage(error: unknown): never {
-  throw error instanceof AprError ? new UsageError(error.what) : error
 }
 
 async function q4kOptions(flags: QuantizeFlags): Promise<QuantizeOptions> {

@@ -35,7 +35,12 @@ export interface QuantizeOptions extends Q4KOptions, RecipeChoices, ReaderOption
   config?: string | URL | undefined
   /** Bytes of an output's file at the most: a larger model becomes several. Default: one file. */
   splitMaxBytes?: number | undefined
-  /** Replace an existing output. Default false: an existing output is an error. */
+  /**
+   * Where a report of the errors goes, a `.json` file: written when the job has succeeded. Default: none is written, and no
+   * figures are taken.
+   */
+  report?: string | URL | undefined
+  /** Replace an existing output, and an existing report. Default false: one that exists is an error. */
   overwrite?: boolean | undefined
   /**
    * Go on from what an earlier run of the same job has left: the same input, options and version of this package. What

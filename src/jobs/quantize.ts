@@ -15,9 +15,12 @@ import { QUANTIZE_OPTIONS } from '../options/table.js'
 import { turn } from '../streams/event-loop.js'
 import { openModel } from '../streams/open-input.js'
 import type { Quantization } from '../streams/quantize/quantization.js'
-import { quantizeStage } from '../streams/quantize/stage.js'
+import { quantizeStage, type StageHooks } from '../streams/quantize/stage.js'
 import { readOpened } from '../streams/reader.js'
 import { writeOpened } from '../streams/writer.js'
+import type { ReportData } from '../quality/report-data.js'
+import { JobFigures } from './compare/job-report.js'
+import { ReportOutput } from './compare/report-output.js'
 import { openToRead } from './reading/input.js'
 import type { QuantizeOptions, QuantizeReport } from './job.js'
 import { checkMode, peakMemoryBytes } from './mode.js'
@@ -65,6 +68,10 @@ async function runJob(
     place = { given, absolute: outputPath(given, true) }
   })
 
+  const report = await reportOutput(checked, place).catch(async (error: unknown) => {
+    await found.close()
+    throw error
+  })
   const opened = await openModel(found)
   let job: Job
   try {
@@ -84,6 +91,7 @@ async function runJob(
     }
   }
 
+  await report?.write(reportOf(job, place))
   return {
     ...summary,
     ...(job.choice && { choice: job.choice }),
@@ -112,6 +120,8 @@ interface Job {
   readonly choice: TypeChoice | undefined
   /** What was lost, when the job is done. */
   readonly losses: Loss[]
+  /** Undefined where no report is wanted. */
+  readonly figures: JobFigures | undefined
 }
 
 interface Loss {
@@ -141,7 +151,8 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
       planned.summary.mode === 'stream' && opened.version !== undefined && quantization.version !== undefined
     const job = isNamed ? [opened.version, to, quantization.version, splitMaxBytes] : undefined
     const target = await openOutput(output, derived, job, options)
-    return { opened, target, options, way, quantization, derived, planned, choice, losses: [] }
+    const figures = options.report === undefined ? undefined : new JobFigures()
+    return { opened, target, options, way, quantization, derived, planned, choice, losses: [], figures }
   } catch (error) {
     await quantization.close?.()
     throw error
@@ -165,7 +176,7 @@ async function quantizeStreaming(job: Job): Promise<void> {
       // Every byte of the input is read and checked, also of tensors that are done.
       // The last stage leaves these out: one before it would take what it never saw for dropped.
       ...(way ? [way.stream(() => false)] : []),
-      quantizeStage(() => quantization, { isThere, onLost: gather(job) }),
+      quantizeStage(() => quantization, { isThere, ...hooksOf(job) }),
       writeOpened(formatOf(derived), target, options),
     ],
     signal,
@@ -188,7 +199,7 @@ async function quantizeInMemory(job: Job): Promise<void> {
         Readable.from(taken(source)),
         ...progress,
         ...conversion,
-        quantizeStage(() => quantization, { onLost: gather(job) }),
+        quantizeStage(() => quantization, hooksOf(job)),
         collect(quantized),
       ],
       signal,
@@ -199,6 +210,28 @@ async function quantizeInMemory(job: Job): Promise<void> {
   }
 }
 
-function gather({ losses }: Job): (to: TensorInfo, lost: LostBlocks) => void {
-  return (to, lost) => losses.push({ to, lost })
+function hooksOf({ losses, figures }: Job): Pick<StageHooks, 'onLost' | 'onTally'> {
+  return { onLost: (to, lost) => losses.push({ to, lost }), onTally: figures?.add }
+}
+
+/** @throws AprError where the report cannot be written in the end */
+async function reportOutput(
+  { report, overwrite }: CheckedOptions,
+  output: FilePath,
+): Promise<ReportOutput | undefined> {
+  return report === undefined ? undefined : await ReportOutput.open(report, overwrite, [output.absolute])
+}
+
+function reportOf(
+  { opened, planned, derived, quantization, options, way, figures }: Job,
+  output: FilePath,
+): ReportData {
+  if (!figures) throw new Error('no figures were taken')
+  const { recipe, imatrix, importance } = options
+  const model = way ? way.derive(opened.model) : opened.model
+  return figures.report({
+    ...{ opened, derived, recipe, importance: importance ?? imatrix },
+    output: { name: output.given, bytes: planned.summary.outputBytes },
+    decisions: quantization.of(model).decisions.values(),
+  })
 }

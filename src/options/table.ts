@@ -242,6 +242,11 @@ export const QUANTIZE_OPTIONS = {
     meaning:
       "bytes of an output's file at the most, as far as a tensor's own size allows: a larger model becomes several",
   },
+  report: {
+    kind: PATH,
+    derived: 'none is written',
+    meaning: 'where a [report of the errors](compare.md) goes, a `.json` file; written when the job has succeeded',
+  },
   overwrite: WRITER_OPTIONS.overwrite,
   mode: {
     kind: oneOf('auto', 'stream', 'memory'),

@@ -44,19 +44,23 @@ export function tallyPairs(meter: Meter, { first, elements, rows, a, b, importan
 }
 
 /** Has a meter see what becomes blocks of `dtype`. */
-export function meterWitness(meter: Meter, dtype: DType): Witness {
+export function meterWitness(meter: Meter, dtype: DType, place: Pick<Pairs, 'first' | 'rows' | 'importance'>): Witness {
   const { kernel } = meter
+  const { first, rows, importance } = place
+  let seen = 0
+  meter.begin({ first, rows, blockElements: DTYPES[dtype].blockElements, isWeighted: importance !== undefined })
   return {
-    see(values, blocks, position, count, importance) {
+    see(values, blocks, position, count) {
       const slice = { dtype, data: blocks, firstBlock: 0 }
       for (let done = 0; done < count;) {
         const part = Math.min(kernel.a.length, count - done)
         const start = position + done
         kernel.a.set(values.subarray(start, start + part))
         fill(meter, slice, 'b', start, part)
-        if (importance) kernel.importance.set(importance.subarray(start, start + part))
+        if (importance) weigh(kernel.importance, importance, rows, first, seen, part)
         meter.take(part)
         done += part
+        seen += part
       }
     },
   }

@@ -143,8 +143,6 @@ export interface TensorFigures extends ErrorFigures {
     readonly reason: string
     /** What decided, in a few words. */
     readonly rule?: string
-    /** The dtype that was wanted, where the rows are no whole blocks of it. */
-    readonly fallbackFrom?: DType
   }
   /** Estimate of what it adds to the KL divergence, in nats a token; absent where nothing is known of its kind. */
   readonly predictedKl?: number

@@ -2,7 +2,7 @@
 import { DTYPES } from '../model/dtypes.js'
 import { createSimdKernel } from '../quant/simd.js'
 import type { Kernel } from '../quant/kernel.js'
-import { isBlockDType } from '../quant/runs/run.js'
+import { isBlockDType, type RunImportance } from '../quant/runs/run.js'
 import { performTask, type Task, type TaskResult } from '../quant/runs/task.js'
 import { Meter } from '../quality/meter.js'
 import { meterWitness, tallyPairs, type Pairs } from '../quality/pairs.js'
@@ -13,6 +13,8 @@ export interface RunPlace {
   /** Of its first element, counted from the tensor's. */
   readonly first: number
   readonly rows: Rows
+  /** What errors count in the figures. */
+  readonly importance?: RunImportance | undefined
 }
 
 /** A run that becomes another. */
@@ -56,15 +58,14 @@ export class Performer {
   /** @param spare as `performTask` takes it */
   convert(task: ConvertTask, spare?: Uint8Array): ConvertResult {
     this.#kernel ??= createSimdKernel(this.#module)
-    const { run, to, place } = task
+    const { to, place } = task
     if (!place) return performTask(task, this.#kernel, spare)
     const meter = (this.#meter ??= new Meter())
     if (!isBlockDType(to.dtype)) {
       const result = performTask(task, this.#kernel, spare)
       return 'data' in result ? { ...result, tally: compareConverted(meter, task, place, result.data) } : result
     }
-    const witness = meterWitness(meter, to.dtype)
-    meter.begin({ ...place, isWeighted: run.importance !== undefined, blockElements: DTYPES[to.dtype].blockElements })
+    const witness = meterWitness(meter, to.dtype, place)
     const result = performTask(task, this.#kernel, spare, witness)
     const tally = meter.end()
     return 'data' in result ? { ...result, tally } : result
@@ -77,8 +78,13 @@ export class Performer {
 }
 
 /** Numbers that became numbers: both stand there, one after the other. */
-function compareConverted(meter: Meter, { run, to }: ConvertTask, { first, rows }: RunPlace, data: Uint8Array): Tally {
-  const { dtype, start = 0, elements, scale, importance } = run
+function compareConverted(
+  meter: Meter,
+  { run, to }: ConvertTask,
+  { first, rows, importance }: RunPlace,
+  data: Uint8Array,
+): Tally {
+  const { dtype, start = 0, elements, scale } = run
   const { blockElements } = DTYPES[dtype]
   // A run may start inside its first block.
   const a = { dtype, data: run.data, firstBlock: (first - start) / blockElements, scale }

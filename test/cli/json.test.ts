@@ -36,6 +36,7 @@ async function printed(folder: string): Promise<[type: string, json: Fields][]> 
     ['ConvertJson', ['convert', GGUF, '-o', join(folder, 'out.gguf')]],
     ['ConversionPlanJson', ['convert', GGUF, '-o', join(folder, 'out.gguf'), '--plan']],
     ['ImatrixJson', ['imatrix', GGUF, '-o', join(folder, 'imatrix.gguf')]],
+    ['CompareJson', ['compare', GGUF, GGUF]],
   ]
   const results = await Promise.all(commands.map(([, args]) => cli([...args, '--json'])))
   const job = join(folder, 'job.json')
@@ -62,7 +63,7 @@ void test('every JSON output has a schemaVersion, and the fields that docs/cli.m
   const outputs = await printed(t.testdir())
   for (const [type, json] of outputs) t.equal(json['schemaVersion'], 1, type)
   const fieldsOf = (index: number): string[] => Object.keys(outputs[index]?.[1] ?? {})
-  const optional = ['restartReason', 'error', 'choice']
+  const optional = ['restartReason', 'error', 'choice', 'importance']
   const cases: [string, string[]][] = [
     ['With `--json`, the report:', fieldsOf(0)],
     ['With `--plan --json`, the plan:', fieldsOf(1)],
@@ -70,6 +71,7 @@ void test('every JSON output has a schemaVersion, and the fields that docs/cli.m
     ['With `convert --json`, the report:', fieldsOf(7)],
     ['With `convert --plan --json`, the plan:', fieldsOf(8)],
     ['## imatrix', fieldsOf(9)],
+    ['## compare', fieldsOf(10)],
     ['## verify', fieldsOf(3)],
     ['With `plan --save --json`:', fieldsOf(10)],
     ['With `part --json`:', fieldsOf(11)],

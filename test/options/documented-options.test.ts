@@ -4,6 +4,7 @@ import { test } from 'tap'
 import { selectByDefault } from 'apr-stream'
 import type { OptionRow } from '../../dist/options/check.js'
 import {
+  COMPARE_OPTIONS,
   CONVERT_OPTIONS,
   DEFAULT_THRESHOLD_BYTES,
   GGUF_WRITER_OPTIONS,
@@ -32,6 +33,7 @@ const PAGES: Readonly<Record<string, { table: Table; from?: readonly Table[] }>>
   safetensors: { table: SAFETENSORS_WRITER_OPTIONS, from: [WRITER_OPTIONS] },
   'safetensors-writer': { table: SAFETENSORS_WRITER_OPTIONS, from: [WRITER_OPTIONS] },
   'to-gguf': { table: TO_GGUF_OPTIONS },
+  compare: { table: COMPARE_OPTIONS },
   imatrix: { table: IMATRIX_OPTIONS },
   quantize: { table: QUANTIZE_OPTIONS, from: [RECIPE_OPTIONS, Q4K_OPTIONS, READER_OPTIONS, WRITER_OPTIONS] },
   convert: { table: CONVERT_OPTIONS },

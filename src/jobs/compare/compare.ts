@@ -23,6 +23,7 @@ import { reporter } from '../progress.js'
 import type { Progress } from '../job.js'
 import { peakMemoryBytes } from '../mode.js'
 import { importanceFor } from './importance.js'
+import { withPredictions } from './predicted.js'
 import { RangeReader } from './read-range.js'
 import { ReportOutput } from './report-output.js'
 import { match, sidesOf, type Side, type Sides } from './sides.js'
@@ -130,7 +131,7 @@ async function dataOf(sides: Sides, options: CheckedCompareOptions): Promise<Rep
     a: modelOf(a.opened),
     b: modelOf(b.opened),
     ...(importance && { importance: importance.file }),
-    ...grouped(pairs.map((pair) => book.figuresOf(pair))),
+    ...grouped(withPredictions(pairs.map((pair) => book.figuresOf(pair)))),
     ...{ onlyInA, onlyInB },
   }
 }

@@ -1,13 +1,13 @@
 /** Reads one side from front to back: slices of the tensors that are compared, as the other side names them. */
 import type { OpenedModel } from '../../formats/format.js'
 import { DTYPES } from '../../model/dtypes.js'
-import { blockElement, elementCount, type TensorInfo } from '../../model/tensor.js'
+import type { TensorInfo } from '../../model/tensor.js'
 import type { TensorRecord } from '../../model/record.js'
-import { aprQ8Scale } from '../../quant/decode.js'
 import { createSimdKernel } from '../../quant/simd.js'
-import { paddedColumns, type Slice } from '../../quality/pairs.js'
+import type { Slice } from '../../quality/pairs.js'
 import { PieceConverter, type PlacedPiece } from '../../records/piece-converter.js'
-import { release, takeOver } from '../../records/buffers.js'
+import { takeOver } from '../../records/buffers.js'
+import { RecordSlices, tensorOf } from '../../records/record-slice.js'
 import { readOpened } from '../../streams/reader.js'
 import type { Side } from './sides.js'
 
@@ -33,13 +33,13 @@ export async function* streamSide(
   onRead: (record: TensorRecord) => void,
 ): AsyncGenerator<SideSlice> {
   if (!targets) {
-    const scales = new Map<string, number>()
+    const slices = new RecordSlices()
     for await (const record of readOpened(only(opened, names), {
       recordBytes: RECORD_BYTES,
       highWaterMark: HIGH_WATER_MARK,
     })) {
       onRead(record)
-      yield sliceOf(record, scales)
+      yield { tensor: tensorOf(record), ...slices.of(record, takeOver(record)) }
     }
     return
   }
@@ -78,27 +78,4 @@ function only(opened: OpenedModel, names: ReadonlySet<string>): OpenedModel {
 function madeSlice(tensor: TensorInfo, made: Float32Array): SideSlice {
   const data = new Uint8Array(made.slice().buffer)
   return { tensor, first: 0, elements: made.length, slice: { dtype: 'F32', data, firstBlock: 0 } }
-}
-
-/** @param scales of the APR_Q8 tensors that have begun */
-function sliceOf(record: TensorRecord, scales: Map<string, number>): SideSlice {
-  const { name, dtype, shape, size, offset } = record
-  const { blockBytes, headBytes } = DTYPES[dtype]
-  const end = offset + record.data.length
-  const taken = takeOver(record)
-  let data = taken
-  if (headBytes > 0) {
-    if (offset === 0) scales.set(name, aprQ8Scale(taken))
-    // A copy: only a whole view is the pool's.
-    data = taken.slice(offset === 0 ? headBytes : 0)
-    release(taken)
-  }
-  const columns = paddedColumns(record)
-  const firstBlock = offset === 0 ? 0 : (offset - headBytes) / blockBytes
-  const tensor = { name, dtype, shape, size }
-  const elementAt = (block: number): number => blockElement(dtype, columns === undefined ? [] : shape, block)
-  const first = elementAt(firstBlock)
-  const last = end === size ? elementCount(shape) : elementAt((end - headBytes) / blockBytes)
-  const slice = { dtype, data, firstBlock, paddedColumns: columns, scale: scales.get(name) }
-  return { tensor, first, elements: last - first, slice }
 }

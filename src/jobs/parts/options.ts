@@ -26,6 +26,7 @@ export interface PartsJobOptions
           | 'spaceCheck'
           | 'strict'
           | 'overwrite'
+          | 'report'
         )
       | ('threads' | 'recordBytes' | 'highWaterMark' | 'onProgress' | 'signal')
     >,

@@ -63,11 +63,8 @@ export interface LostBlocks {
 
 /** Is shown what values have become. */
 export interface Witness {
-  /**
-   * The next `count` elements of a run: as numbers, as blocks, and how much they count. In all three they start at element
-   * `position`.
-   */
-  see(values: Float32Array, blocks: Uint8Array, position: number, count: number, importance?: Float32Array): void
+  /** The next `count` elements of a run: as numbers and as blocks. In both they start at element `position`. */
+  see(values: Float32Array, blocks: Uint8Array, position: number, count: number): void
 }
 
 const NOTHING_LOST: LostBlocks = { blocks: 0, greatest: 0 }
@@ -153,9 +150,7 @@ export function quantizeRun(
     if (!kernel.fit(fitting, blocks)) return { bad: firstNonFinite(run, first, kernel) }
     const bytes = kernel.output.subarray(0, blocks * blockBytes)
     lost = faintBlocks(dtype, bytes, kernel.input, lost, to.fit)
-    for (const { position, count } of parts) {
-      witness?.see(kernel.input, bytes, position, count, importance && kernel.importance)
-    }
+    for (const { position, count } of parts) witness?.see(kernel.input, bytes, position, count)
     target.set(bytes, written)
     written += bytes.length
   }

@@ -23,6 +23,8 @@ export interface TensorTarget {
   readonly to: TensorInfo
   /** Undefined where they pass as they are. */
   readonly conversion?: Conversion
+  /** What errors count in figures of them, whatever dtype they become: gives undefined where nothing tells. */
+  readonly counts?: () => MatrixImportance | undefined
 }
 
 /** How a tensor's numbers become others. */

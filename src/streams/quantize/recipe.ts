@@ -166,10 +166,11 @@ export class RecipeQuantization implements Quantization {
     const { from, to } = decision
     // Floats that stay are looked at as well: what is no number would spoil all that is computed with it.
     const isLookedAt = isConverted(decision) || ['F32', 'F16', 'BF16'].includes(from.dtype)
-    if (!isLookedAt) return { to }
+    const counts = (): MatrixImportance | undefined => this.#matrixOf(decision, model)
+    if (!isLookedAt) return { to, counts }
     const conversion: Conversion = { fit: this.#setup.fit ?? 'search' }
     const importance = isQuantized(decision) ? this.#importanceOf(decision, model) : undefined
-    return { to, conversion: importance ? { ...conversion, importance } : conversion }
+    return { to, conversion: importance ? { ...conversion, importance } : conversion, counts }
   }
 
   needs(ranges: readonly TensorRange[], model: Model): TensorRange[] {
@@ -225,9 +226,14 @@ export class RecipeQuantization implements Quantization {
   }
 
   /** @throws AprError `APR_BAD_INDEX` for an entry of another size */
-  #importanceOf({ from, to, place }: RecipeDecision, { format }: Model): MatrixImportance | undefined {
+  #importanceOf(decision: RecipeDecision, model: Model): MatrixImportance | undefined {
+    return takesImportance(decision) ? this.#matrixOf(decision, model) : undefined
+  }
+
+  /** The same, whatever dtype the tensor becomes. */
+  #matrixOf({ from, place }: RecipeDecision, { format }: Model): MatrixImportance | undefined {
     const matrix = this.#setup.importance?.matrix
-    if (!matrix || !takesImportance({ to })) return undefined
+    if (!matrix) return undefined
     const { entry, matrix: first } = place ?? { entry: from.name, matrix: 0 }
     if (format === 'gguf' ? !usesImportance(matrix, from, entry) : !isTold(matrix, from, entry, first)) return undefined
     const width = from.shape.at(-1) ?? 1

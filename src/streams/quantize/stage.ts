@@ -1,19 +1,29 @@
 /** The stage that quantizes: records become runs, threads fit them, and what was made goes on in the order it came. */
 import { Transform } from 'streamx'
-import { elementCount, type TensorInfo } from '../../model/tensor.js'
+import type { TensorInfo } from '../../model/tensor.js'
 import type { TensorRecord } from '../../model/record.js'
 import type { Model } from '../../model/model.js'
-import { sumLost, type LostBlocks, type Run, type Target } from '../../quant/runs/run.js'
-import { resultBytes, type TaskResult } from '../../quant/runs/task.js'
+import { isDecodable } from '../../quant/decode.js'
+import { sumLost, type LostBlocks, type RunImportance, type Target } from '../../quant/runs/run.js'
+import { resultBytes } from '../../quant/runs/task.js'
+import { rowsOfTensor, type Tally } from '../../quality/tally.js'
 import { lend, release, takeOver } from '../../records/buffers.js'
 import { RecordRuns, type RecordRun } from '../../records/record-runs.js'
+import { RecordSlices } from '../../records/record-slice.js'
 import { resultError } from '../../records/result-error.js'
 import { LocalExecutor, type Executor } from '../../threads/executor.js'
 import { QUANTIZE_BYTES_PER_THREAD } from '../../options/table.js'
 import { Intake, oncePerModel } from '../changed-model.js'
 import { transformFace, type TensorTransform } from '../face.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done } from '../streamx.js'
-import { searchElements, type MatrixImportance, type Quantization, type TensorTarget } from './quantization.js'
+import type { ConvertResult } from '../../threads/tasks.js'
+import {
+  matrixRun,
+  searchElements,
+  type MatrixImportance,
+  type Quantization,
+  type TensorTarget,
+} from './quantization.js'
 
 /** What a job asks of the stage beside its stream. */
 export interface StageHooks {
@@ -21,6 +31,18 @@ export interface StageHooks {
   readonly isThere?: (tensor: TensorInfo) => boolean
   /** Told at the end of a tensor some of whose blocks lost their values. */
   readonly onLost?: (to: TensorInfo, lost: LostBlocks) => void
+  /**
+   * Wanted figures of error: told of each part of a tensor how far what it becomes is from what it was, also of tensors that
+   * are there already.
+   */
+  readonly onTally?: ((figures: TalliedPart) => void) | undefined
+}
+
+/** Figures of a part of a tensor. */
+export interface TalliedPart {
+  readonly from: TensorInfo
+  readonly tally: Tally
+  readonly isWeighted: boolean
 }
 
 /**
@@ -36,7 +58,8 @@ export function quantizeStage(
 
 /** A record on its way: what it becomes, and the memory it holds until then. */
 interface Pending {
-  readonly record: Promise<TensorRecord>
+  /** Undefined where it was made for its figures alone. */
+  readonly record: Promise<TensorRecord | undefined>
   readonly bytes: number
 }
 
@@ -56,6 +79,7 @@ class QuantizeStage extends Transform {
   readonly #pending: Pending[] = []
   #pendingBytes = 0
   readonly #runs = new RecordRuns()
+  readonly #slices = new RecordSlices()
   readonly #lost = new Map<TensorInfo, LostBlocks>()
 
   constructor(open: () => Quantization | Promise<Quantization>, hooks: StageHooks) {
@@ -71,7 +95,7 @@ class QuantizeStage extends Transform {
       const model = intake.take(record)
       prepare(record.model)
       const target = quantization.targetOf(record, record.model)
-      if (this.#hooks.isThere?.(record)) {
+      if (!this.#hooks.onTally && this.#hooks.isThere?.(record)) {
         release(record.data)
         return
       }
@@ -110,13 +134,19 @@ class QuantizeStage extends Transform {
   async #deliver(): Promise<void> {
     const next = this.#pending.shift()
     if (next === undefined) return
-    this.push(await next.record)
+    const record = await next.record
+    if (record) this.push(record)
     this.#pendingBytes -= next.bytes
   }
 
   /** What becomes of a record: one, or as many as it has runs, or none where it has no whole block yet. */
-  #convert(record: TensorRecord, { to, conversion }: TensorTarget, model: Model): Pending[] {
-    if (!conversion) return [{ record: Promise.resolve({ ...record, ...to, model }), bytes: record.data.length }]
+  #convert(record: TensorRecord, { to, conversion, counts }: TensorTarget, model: Model): Pending[] {
+    const isThere = this.#hooks.isThere?.(record) ?? false
+    if (!conversion) {
+      const kept = isThere ? undefined : { ...record, ...to, model }
+      const measured = this.#hooks.onTally ? this.#measure(record, counts) : Promise.resolve()
+      return [{ record: measured.then(() => kept), bytes: record.data.length }]
+    }
     const data = takeOver(record)
     const { fit, isLenient = false, importance } = conversion
     const target = { dtype: to.dtype, fit, isLenient } as Target
@@ -127,24 +157,58 @@ class QuantizeStage extends Transform {
       // Counted first: what is moved to a thread has no length any more.
       const bytes = Math.max(part.run.data.length, resultBytes(part.run, target))
       const memory = isAlone ? data : part.run.data
-      const result = importance
-        ? withImportance(part, record, importance).then((run) => this.#perform(run, target, memory, record.name))
-        : this.#perform(part.run, target, memory, record.name)
-      return { record: result.then((found) => this.#toRecord(found, record, to, part, model)), bytes }
+      const result = this.#perform(part, record, target, memory, { importance, counts })
+      return {
+        record: result.then((found) => {
+          const made = this.#toRecord(found, record, to, part, model)
+          if (isThere) release(made.data)
+          return isThere ? undefined : made
+        }),
+        bytes,
+      }
     })
     if (!isAlone) void Promise.allSettled(pending.map((part) => part.record)).then(() => release(data))
     return pending
   }
 
-  async #perform(run: Run, to: Target, data: Uint8Array, tensor: string): Promise<TaskResult> {
+  async #perform(
+    { run: plain, first }: RecordRun,
+    record: TensorRecord,
+    to: Target,
+    data: Uint8Array,
+    { importance, counts }: { importance: MatrixImportance | undefined; counts: TensorTarget['counts'] },
+  ): Promise<ConvertResult> {
     const { executor } = this.#work ?? {}
     if (!executor) throw new Error('the stage is not open')
-    return await executor.perform({ run, to, data, tensor })
+    const { name: tensor } = record
+    const { onTally } = this.#hooks
+    const { elements } = plain
+    const rows = importance && (await matrixRun(importance, record, first, elements))
+    const run = rows ? { ...plain, importance: rows } : plain
+    if (!onTally) return await executor.perform({ run, to, data, tensor })
+    const measuredBy = rows ?? (await countsRun(counts, record, first, elements))
+    const place = { first, rows: rowsOfTensor(record), importance: measuredBy }
+    const result = await executor.perform({ run, to, data, tensor, place })
+    if (result.tally) onTally({ from: record, tally: result.tally, isWeighted: measuredBy !== undefined })
+    return result
+  }
+
+  /** What passes as it is has no error, but weights as any other. */
+  async #measure(record: TensorRecord, counts: TensorTarget['counts']): Promise<void> {
+    const { executor } = this.#work ?? {}
+    const { onTally } = this.#hooks
+    if (!executor || !onTally || !isDecodable(record.dtype) || record.data.length === 0) return
+    // A view of its own: the record keeps its memory.
+    const { first, elements, slice } = this.#slices.of(record, record.data.subarray())
+    const importance = await countsRun(counts, record, first, elements)
+    const pairs = { first, elements, rows: rowsOfTensor(record), a: slice, b: slice, importance }
+    const tally = await executor.compare(pairs, record.name)
+    onTally({ from: record, tally, isWeighted: importance !== undefined })
   }
 
   /** @throws AprError `APR_BAD_VALUE` */
   #toRecord(
-    result: TaskResult,
+    result: ConvertResult,
     record: TensorRecord,
     to: TensorInfo,
     { first, firstBlock, offset }: RecordRun,
@@ -169,15 +233,12 @@ function workOf(quantization: Quantization): Work {
   }
 }
 
-/** A run with the rows of the importance matrix that its elements' matrices have. */
-async function withImportance(
-  { run, first }: RecordRun,
-  { shape }: TensorInfo,
-  importance: MatrixImportance,
-): Promise<Run> {
-  const matrixElements = Math.max(1, elementCount(shape.slice(-2)))
-  const matrix = Math.floor(first / matrixElements)
-  const end = Math.ceil((first + run.elements) / matrixElements)
-  const values = await importance.read(matrix, end - matrix)
-  return { ...run, importance: { values, matrixElements, inMatrix: first - matrix * matrixElements } }
+async function countsRun(
+  counts: TensorTarget['counts'],
+  record: TensorRecord,
+  first: number,
+  elements: number,
+): Promise<RunImportance | undefined> {
+  const matrix = counts?.()
+  return matrix && (await matrixRun(matrix, record, first, elements))
 }

@@ -63,6 +63,8 @@ export interface FlowParts {
 }
 
 const POLL_MS = 1_000
+/** For which a database may be away while somebody waits. */
+const SILENCE_MS = 5 * 60_000
 /** While it is stopped. */
 const STOP_POLL_MS = 250
 
@@ -158,12 +160,19 @@ function flowOf(functions: FlowParts, queues: Queues, id: string, added: Flow['a
     added,
     progress,
     async wait({ signal, onProgress } = {}) {
+      let lastAnswer = performance.now()
       for (;;) {
         checkNotAborted(signal)
-        const now = await progress()
-        onProgress?.(now)
-        if (now.result) return now.result
-        if (now.state === 'failed' && now.endedAt !== undefined) throw flowError(now)
+        const now = await progress().catch((error: unknown) => {
+          // A database that is started again goes on with what it had.
+          if (error instanceof AprError || performance.now() - lastAnswer > SILENCE_MS) throw error
+        })
+        if (now) {
+          lastAnswer = performance.now()
+          onProgress?.(now)
+          if (now.result) return now.result
+          if (now.state === 'failed' && now.endedAt !== undefined) throw flowError(now)
+        }
         // An abort is told above.
         await sleep(POLL_MS, undefined, signal && { signal }).catch(() => undefined)
       }

@@ -1,5 +1,5 @@
 /**
- * `npm run parts [-- --megabytes N] [-- --rounds N]`: what making a model in parts costs beside one stream: the same model,
+ * `npm run parts [-- --megabytes N] [-- --rounds N] [-- --unit BYTES]`: what making a model in parts costs beside one stream: the same model,
  * quantized by `quantize` in mode stream, and by one process that makes all units of a plan and finishes it, in turn. Then the
  * resident memory of that process after each of at least 20 units. Linux. CPU seconds are compared, which other work on the
  * machine changes little; seconds are told as well.
@@ -18,6 +18,7 @@ const { values } = parseArgs({
     megabytes: { type: 'string', default: '1024' },
     rounds: { type: 'string', default: '3' },
     threads: { type: 'string', default: '1' },
+    unit: { type: 'string', default: '16777216' },
     folder: { type: 'string', default: tmpdir() },
   },
 })
@@ -59,7 +60,7 @@ try {
   let told
   for (let round = 0; round < Number(values.rounds); round++) {
     const one = await measureProcess(process.execPath, [cli, 'quantize', input, '-o', streamed, ...flags])
-    const two = await measureProcess(process.execPath, [program, input, parts, values.threads, String(16 * MIB)])
+    const two = await measureProcess(process.execPath, [program, input, parts, values.threads, values.unit])
     told = JSON.parse(two.stdout)
     figures.stream.push(one)
     figures.parts.push(two)
@@ -71,10 +72,11 @@ try {
   console.log(`${(size / 1e9).toFixed(2)} GB of F16, search, ${values.threads} thread(s), the same bytes`)
   for (const [name, runs] of Object.entries(figures)) {
     const cpu = median(runs.map(({ cpuSeconds }) => cpuSeconds))
+    const system = median(runs.map(({ systemSeconds }) => systemSeconds))
     const wall = median(runs.map(({ wallSeconds }) => wallSeconds))
     const peak = Math.max(...runs.map(({ peakResidentBytes }) => peakResidentBytes ?? 0))
     console.log(
-      `${name.padEnd(8)} ${(cpu / (size / 1e9)).toFixed(2)} CPU s/GB, ${wall.toFixed(1)} s, peak ${(peak / 1e6).toFixed(0)} MB`,
+      `${name.padEnd(8)} ${(cpu / (size / 1e9)).toFixed(2)} CPU s/GB (${(system / (size / 1e9)).toFixed(2)} of it in the kernel), ${wall.toFixed(1)} s, peak ${(peak / 1e6).toFixed(0)} MB`,
     )
   }
   const [stream, inParts] = [figures.stream, figures.parts].map((runs) =>

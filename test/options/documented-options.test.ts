@@ -20,10 +20,14 @@ import {
   TO_GGUF_OPTIONS,
   WRITER_OPTIONS,
 } from '../../dist/options/table.js'
+import { FINISH_OPTIONS, PART_OPTIONS, PARTS_PLAN_OPTIONS } from '../../dist/options/parts-table.js'
 
 type Table = Readonly<Record<string, OptionRow>>
 
-/** The pages with a table of options: those of the page itself, and those that it takes over from others. */
+/**
+ * The pages with a table of options: those of the page itself, and those that it takes over from others. Of a page with
+ * several the section stands behind a `#`.
+ */
 const PAGES: Readonly<Record<string, { table: Table; from?: readonly Table[] }>> = {
   'apr-reader': { table: READER_OPTIONS },
   q4k: { table: Q4K_OPTIONS },
@@ -40,13 +44,17 @@ const PAGES: Readonly<Record<string, { table: Table; from?: readonly Table[] }>>
   plan: { table: PLAN_OPTIONS, from: [QUANTIZE_OPTIONS] },
   inspect: { table: READ_OPTIONS },
   verify: { table: READ_OPTIONS },
+  'parts#Options of plan': { table: PARTS_PLAN_OPTIONS, from: [QUANTIZE_OPTIONS, CONVERT_OPTIONS] },
+  'parts#Options of part': { table: PART_OPTIONS, from: [Q4K_OPTIONS] },
+  'parts#Options of finish': { table: FINISH_OPTIONS, from: [PART_OPTIONS] },
 }
 
 const read = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
 
 for (const [page, { table, from = [] }] of Object.entries(PAGES)) {
   void test(`the options of ${page} are documented as they are`, (t) => {
-    const text = sectionOf(read(`docs/${page}.md`), 'Options')
+    const [name = '', section = 'Options'] = page.split('#')
+    const text = sectionOf(read(`docs/${name}.md`), section)
     const taken = Object.keys(table).filter((name) => from.some((other) => other[name] === table[name]))
     const own = Object.keys(table).filter((name) => !taken.includes(name))
     const documented = rowsOf(text).map((cells) => `| ${cells.join(' | ')} |`)
@@ -99,6 +107,10 @@ void test('the comments in the types have every option with its default', (t) =>
     ['jobs/job', 'QuantizeOptions', QUANTIZE_OPTIONS],
     ['jobs/plan', 'PlanOptions', PLAN_OPTIONS],
     ['jobs/reading/input', 'ReadOptions', READ_OPTIONS],
+    ['jobs/parts/options', 'PartsJobOptions', PARTS_PLAN_OPTIONS],
+    ['jobs/parts/options', 'PartsPlanOptions', PARTS_PLAN_OPTIONS],
+    ['jobs/parts/options', 'PartOptions', PART_OPTIONS],
+    ['jobs/parts/options', 'FinishOptions', FINISH_OPTIONS],
   ]
   for (const [file, name, table] of interfaces) {
     const body = new RegExp(`interface ${name} [^{]*\\{([\\s\\S]*?)\\n\\}`).exec(read(`dist/${file}.d.ts`))?.[1] ?? ''

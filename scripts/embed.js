@@ -20,15 +20,17 @@ write('quality/errors-wasm.js', 'errorsWasm', readFileSync(join(dist, 'quality/e
 write('checksum/crc32-wasm.js', 'crc32Wasm', readFileSync(join(dist, 'checksum/crc32.wasm'), 'base64'))
 
 // CommonJS: what a Worker takes as text is a script.
-const worker = buildSync({
-  entryPoints: [join(dist, 'threads/worker.js')],
-  bundle: true,
-  platform: 'node',
-  target: 'node20',
-  format: 'cjs',
-  write: false,
-})
-write('threads/worker-source.js', 'workerSource', worker.outputFiles[0].text)
+for (const folder of ['threads', 'parts/threads']) {
+  const worker = buildSync({
+    entryPoints: [join(dist, folder, 'worker.js')],
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'cjs',
+    write: false,
+  })
+  write(`${folder}/worker-source.js`, 'workerSource', worker.outputFiles[0].text)
+}
 
 // Nothing reads these any more.
 for (const path of readdirSync(dist, { recursive: true })) {

@@ -48,6 +48,11 @@ export class PositionedFile {
     this.#unsyncedBytes += bytes.length
   }
 
+  /** Takes note that others have written so many bytes, through descriptors of their own. */
+  wrote(size: number): void {
+    this.#unsyncedBytes += size
+  }
+
   /**
    * Where much was written, has the disk take it while the work goes on: `sync` would wait for all of it at the end. What
    * fails fails in `sync`.

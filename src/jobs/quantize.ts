@@ -14,11 +14,12 @@ import type { Checked } from '../options/check.js'
 import { QUANTIZE_OPTIONS } from '../options/table.js'
 import { turn } from '../streams/event-loop.js'
 import { openModel } from '../streams/open-input.js'
-import type { Quantization } from '../streams/quantize/quantization.js'
+import { searchElements, type Quantization } from '../streams/quantize/quantization.js'
 import { quantizeStage, type StageHooks } from '../streams/quantize/stage.js'
 import { readOpened } from '../streams/reader.js'
 import { writeOpened } from '../streams/writer.js'
 import type { ReportData } from '../quality/report-data.js'
+import { threadsFor } from '../threads/executor.js'
 import { JobFigures } from './compare/job-report.js'
 import { ReportOutput } from './compare/report-output.js'
 import { openToRead } from './reading/input.js'
@@ -27,6 +28,8 @@ import { checkMode, peakMemoryBytes } from './mode.js'
 import { observed } from './observe.js'
 import { layoutPlace, openOutput } from './open-output.js'
 import type { TypeChoice } from '../recipes/budget/choice.js'
+import { makeInThreads } from './parts/in-threads.js'
+import { threadsForParts } from './parts/use-threads.js'
 import { planJob, type Planned } from './plan.js'
 import { checkChoices, outputFormatOf, quantizationOf } from './quantization.js'
 import { progressStage, reporter } from './progress.js'
@@ -112,6 +115,8 @@ interface Job {
   readonly options: CheckedOptions
   /** Undefined where input and output have one format. */
   readonly way: JobStage | undefined
+  /** What is quantized: what a conversion on the way makes of the input. */
+  readonly converted: Model
   readonly quantization: Quantization
   /** The model of the output. */
   readonly derived: Model
@@ -152,7 +157,7 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
     const job = isNamed ? [opened.version, to, quantization.version, splitMaxBytes] : undefined
     const target = await openOutput(output, derived, job, options)
     const figures = options.report === undefined ? undefined : new JobFigures()
-    return { opened, target, options, way, quantization, derived, planned, choice, losses: [], figures }
+    return { opened, target, options, way, converted, quantization, derived, planned, choice, losses: [], figures }
   } catch (error) {
     await quantization.close?.()
     throw error
@@ -163,6 +168,17 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
 async function quantizeStreaming(job: Job): Promise<void> {
   const { opened, target, options, way, quantization, derived, planned } = job
   const { resumed } = target
+  const searched = searchElements(quantization, job.converted)
+  // A report takes figures from the values of every record, which pass by in the streams.
+  const threads = job.figures ? 0 : threadsForParts(opened, threadsFor(searched, quantization.threads))
+  if (threads > 0) {
+    const { recordBytes, onProgress, signal } = options
+    const onLost = gather(job)
+    const { converted } = job
+    const stages = { opened, way, converted, quantization, model: derived, target }
+    await makeInThreads({ ...stages, threads, recordBytes, phase: 'quantizing', onProgress, onLost, signal })
+    return
+  }
   // The writer learns the model from a record: one at least has to come.
   const [first] = planned.details.decisions
   if (first && resumed.size === planned.summary.tensors) target.forget(first.name)

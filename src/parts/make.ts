@@ -29,8 +29,8 @@ export type ReadImportance = (tensor: PartTensor, first: number, count: number) 
 export interface Workshop {
   /** By the index of the tensors' `file`. */
   readonly sources: readonly ByteSource[]
-  /** Does the arithmetic of quantization. */
-  readonly perform: (run: Run, to: Target, tensor: string) => TaskResult | Promise<TaskResult>
+  /** Does the arithmetic of quantization; `mayOverwrite`: nobody else needs the run's bytes. */
+  readonly perform: (run: Run, to: Target, tensor: string, mayOverwrite: boolean) => TaskResult | Promise<TaskResult>
   /** Of this thread, for conversions between floats. */
   readonly kernel: () => Kernel
   readonly importance: ReadImportance
@@ -135,10 +135,12 @@ class Making {
     const target = { dtype: to.dtype, fit, isLenient } as Target
     const scale = read.head && aprQ8Scale(read.head)
     const runs = runsOf(from, elements, data, { dtype: to.dtype, isWeighted }, scale)
+    // A block of the source may be two steps'.
+    const mayOverwrite = DTYPES[from.dtype].blockElements === 1
     const results = []
     for (const run of runs) {
       const weighted = isWeighted ? await this.#withImportance(run, part) : run.run
-      const result = this.#workshop.perform(weighted, target, from.name)
+      const result = this.#workshop.perform(weighted, target, from.name, mayOverwrite)
       // A failure is told when the step's turn comes.
       if (result instanceof Promise) result.catch(() => undefined)
       results.push({ run, result })

@@ -4,7 +4,7 @@
  */
 import type { PlacedTensor } from '../formats/format.js'
 import { DTYPES } from '../model/dtypes.js'
-import { elementBytes, sourceElements, unitsEnd, type ElementRange } from '../records/record-runs.js'
+import { elementBytes, resultOffset, sourceElements, unitsEnd, type ElementRange } from '../records/record-runs.js'
 import type { PartRange, PartTensor, SourcePiece } from './part-tensor.js'
 
 /** Bytes of a source's tensor. */
@@ -44,6 +44,34 @@ export function* stepsOf({ part, start, end }: PartRange, maxBytes: number): Gen
     const next = Math.min(whole.end, stepEnd(part, first, limit))
     yield stepOf(part, { first, end: next }, true)
     first = next
+  }
+}
+
+/**
+ * Cuts a tensor into ranges, each of which is made of about so many bytes, and nothing twice.
+ * @param maxBytes of what it is made of
+ */
+export function* cutRanges(part: PartTensor, maxBytes: number): Generator<PartRange> {
+  const { from, to, conversion } = part
+  const limit = Math.max(1, Math.floor(maxBytes / bytesPerElement(part)))
+  const total = elementsOf(part, 0, to.size).end
+  const offsetOf = (element: number): number => {
+    if (!conversion) return element * passedBytes(from.dtype)
+    return resultOffset(from, { dtype: to.dtype, isWeighted: conversion.isWeighted }, element)
+  }
+  for (let first = 0, start = 0; start < to.size;) {
+    first = Math.min(total, stepEnd(part, first, limit))
+    const end = first === total ? to.size : offsetOf(first)
+    yield { part, start, end }
+    start = end
+  }
+}
+
+/** What some bytes of a tensor read of each source for their own. */
+export function* ownReads(range: PartRange): Generator<Read> {
+  for (const { head, reads } of stepsOf(range, Infinity)) {
+    if (head) yield head
+    yield* reads
   }
 }
 

@@ -42,10 +42,20 @@ export class ArrivedBytes {
    * @throws AprError `APR_BAD_RECORD` for bytes outside the tensor, and such as have come before
    */
   add({ offset, data }: Pick<TensorRecord, 'offset' | 'data'>): void {
-    const end = offset + data.length
+    this.#add(offset, data.length, (before) => crc32(data, before))
+  }
+
+  /** The same of bytes that were looked at elsewhere. */
+  addChecked(offset: number, size: number, crc: number): void {
+    this.#add(offset, size, (before) => combineCrc32(before, crc, size))
+  }
+
+  /** @param crcBehind their CRC-32 behind bytes that have another */
+  #add(offset: number, length: number, crcBehind: (before: number) => number): void {
+    const end = offset + length
     const { size } = this.#tensor
     if (end > size) throw this.#wrong(`expected at most ${size} bytes, found ${end}`)
-    if (data.length === 0) return
+    if (length === 0) return
     const runs = this.#runs
     if (runs[this.#last]?.end !== offset) this.#last = this.#lastUpTo(offset)
     const before = runs[this.#last]
@@ -55,10 +65,10 @@ export class ArrivedBytes {
 
     let run = before
     if (run?.end === offset) {
-      run.crc = crc32(data, run.crc)
+      run.crc = crcBehind(run.crc)
       run.end = end
     } else {
-      run = { start: offset, end, crc: crc32(data) }
+      run = { start: offset, end, crc: crcBehind(0) }
       runs.splice(++this.#last, 0, run)
     }
     if (next?.start === end) {
@@ -66,7 +76,7 @@ export class ArrivedBytes {
       run.end = next.end
       runs.splice(this.#last + 1, 1)
     }
-    this.#received += data.length
+    this.#received += length
   }
 
   /** @throws AprError `APR_BAD_RECORD` where some have not come */

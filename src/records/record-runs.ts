@@ -195,6 +195,13 @@ export function unitsEnd(from: TensorInfo, to: CutTarget, first: number, maxElem
   return first + Math.min(row - inRow, Math.max(unit, Math.floor(maxElements / unit) * unit))
 }
 
+/** Bytes of the result that the elements before this one become, which is a unit's first. */
+export function resultOffset(from: TensorInfo, to: CutTarget, element: number): number {
+  const { blockElements, blockBytes } = DTYPES[to.dtype]
+  if (!isBlockDType(to.dtype)) return element * blockBytes
+  return blocksBefore(element, cutOf(from, to).row, blockElements) * blockBytes
+}
+
 /**
  * The runs that become `to` of elements that start and end as `sourceElements` says.
  * @param data the bytes of their blocks, as `elementBytes` says

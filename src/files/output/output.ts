@@ -27,6 +27,13 @@ import { permitAs, permitNew } from './permissions.js'
 import { placeFiles, putInPlace, recoverPlacing, removeReplaced, type Paths } from './placing.js'
 import { rearrangeParts, type Move } from './rearrange.js'
 
+/** Which file a partial file is. */
+export interface PartialFile {
+  readonly path: string
+  readonly device: bigint
+  readonly inode: bigint
+}
+
 export class Output {
   readonly place: OutputPlace
   /** What an earlier run has left, proven. */
@@ -131,6 +138,23 @@ export class Output {
   async write(bytes: Uint8Array, file: number, position: number): Promise<void> {
     const { partial } = this.#part(file)
     await partial.write(bytes, position)
+    partial.startSync()
+  }
+
+  /** The partial files, for threads that write them through descriptors of their own. */
+  async partialFiles(): Promise<PartialFile[]> {
+    return await Promise.all(
+      this.#parts.map(async ({ partial }) => {
+        const { dev, ino } = await partial.stat()
+        return { path: partial.path, device: dev, inode: ino }
+      }),
+    )
+  }
+
+  /** Takes note that so many bytes of a file were written elsewhere. */
+  wrote(size: number, file: number): void {
+    const { partial } = this.#part(file)
+    partial.wrote(size)
     partial.startSync()
   }
 

@@ -14,6 +14,8 @@ import { openToRead } from '../reading/input.js'
 import { peakMemoryBytes } from '../mode.js'
 import { observed } from '../observe.js'
 import { openOutput } from '../open-output.js'
+import { makeInThreads } from '../parts/in-threads.js'
+import { threadsForParts, threadsToConvert } from '../parts/use-threads.js'
 import { progressStage } from '../progress.js'
 import { run } from '../run.js'
 
@@ -71,17 +73,25 @@ async function runJob(
   // The writer learns the model from a record: one at least has to come.
   const [first] = model.tensors
   if (first && resumed.size === model.tensors.length) target.forget(first.name)
+  const threads = threadsForParts(opened, threadsToConvert(opened.size))
   try {
-    await run(
-      [
-        readOpened(opened, checked),
-        ...progressStage('converting', opened.model.tensors, onProgress),
-        // Every byte of the input is read and checked, also of tensors that are done.
-        stage.stream(({ name }) => resumed.has(name)),
-        writeOpened(formatOf(model), target, checked),
-      ],
-      signal,
-    )
+    if (threads > 0) {
+      const stages = { opened, way: stage, converted: model, quantization: undefined, model, target }
+      const { recordBytes } = checked
+      const onLost = (): void => undefined
+      await makeInThreads({ ...stages, threads, recordBytes, phase: 'converting', onProgress, onLost, signal })
+    } else {
+      await run(
+        [
+          readOpened(opened, checked),
+          ...progressStage('converting', opened.model.tensors, onProgress),
+          // Every byte of the input is read and checked, also of tensors that are done.
+          stage.stream(({ name }) => resumed.has(name)),
+          writeOpened(formatOf(model), target, checked),
+        ],
+        signal,
+      )
+    }
   } catch (error) {
     // What came too late to keep the output from its place is no failure.
     if (!target.isInPlace) throw error instanceof AprError ? error.at({ file: found.name }) : error

@@ -173,8 +173,8 @@ async function quantizeStreaming(job: Job): Promise<void> {
   const threads = job.figures ? 0 : threadsForParts(opened, threadsFor(searched, quantization.threads))
   if (threads > 0) {
     const { recordBytes, onProgress, signal } = options
-    const onLost = gather(job)
-    const { converted } = job
+    const { converted, losses } = job
+    const onLost = (to: TensorInfo, lost: LostBlocks): number => losses.push({ to, lost })
     const stages = { opened, way, converted, quantization, model: derived, target }
     await makeInThreads({ ...stages, threads, recordBytes, phase: 'quantizing', onProgress, onLost, signal })
     return

@@ -43,6 +43,22 @@ function compare(dtype: BlockDType, library: LlamaLibrary): void {
     })
   }
 
+  if (BLOCK_TYPES[dtype]?.refined) {
+    void test(`${dtype}: llama.cpp reads the values that the refined fit has chosen`, (t) => {
+      const different = batches.filter((seed) => {
+        const { values, importance } = randomRows(seed, BATCH * 256)
+        const blocks = fitBlocks(dtype, values, kernel, {
+          fit: 'refined',
+          importance: seed % 2 ? importance : undefined,
+        })
+        const expected = patternsOf(library.dequantize(dtype, blocks))
+        return Buffer.compare(bytesOf(patternsOf(dequantize(dtype, blocks))), bytesOf(expected)) !== 0
+      })
+      t.strictSame(different, [], 'seeds of rows')
+      t.end()
+    })
+  }
+
   void test(`${dtype}: the values of llama.cpp for random blocks`, (t) => {
     const blocks = new Uint8Array(((BATCH * 256) / blockElements) * blockBytes)
     const different = batches.filter((seed) => {

@@ -25,7 +25,7 @@ export function groupAddress(index: usize): usize {
   return SCRATCH + index * GROUP_BYTES;
 }
 
-/** Stores the numerators of candidates: `sign * (about + change)`. Changes come in threes of -step, 0 and step. */
+/** Stores what candidate `index` divides. */
 export function storeNumerator(index: usize, numerator: f64): void {
   v128.store(NUMERATORS + (index << 4), f32x4.splat(<f32>numerator));
 }

@@ -1,30 +1,16 @@
-/** Refined Q6_K and Q3_K, in the order of operations of `fits/refined/signed.ts`. Three candidates go through the values at once. */
+/** Refined Q6_K and Q3_K, in the order of operations of `fits/refined/signed.ts`. */
 import { anyLaneNotFinite, firstNotFinite } from "../finite";
 import { BLOCK_ELEMENTS, BLOCK_INPUT_BYTES, IMPORTANCE, INPUT, OUTPUT } from "../memory";
 import { f32ToF16, storeBytes } from "../pack";
 import { packCodes3, packScales3 } from "../signed/q3k";
 import { packCodes6 } from "../signed/q6k";
-import { halfAbove, LEAST, loadValues, loadWeights, nearestHalf, NOTABLY, weightFactor, WHOLE } from "./block";
-import { CONSTANTS, ELEMENT_BYTES, groupAddress, LEAST_X, MOST_X, numerator, storeNumerator, VALUES, WEIGHT, X } from "./scratch";
-
-// One vector each:
-/** Lanes whose values count; the value of the largest magnitude, 1 in other lanes. */
-const FITTED: usize = 32;
-const TOP: usize = 48;
-/** The best candidate. */
-const GAIN: usize = 64;
-const SCALE: usize = 80;
-/** The scale as a whole number, in f32, and the sums over the values with it. */
-export const CODE: usize = 96;
-const SUM_XQ: usize = 112;
-const SUM_QQ: usize = 128;
-/** What three candidates multiply values by, and what they sum: XQ and QQ of each. */
-const INVERSES: usize = 144;
-const SUMS: usize = 192;
+import { halfAbove, loadValues, loadWeights, nearestHalf, weightFactor, WHOLE } from "./block";
+import { CONSTANTS, groupAddress, storeNumerator, VALUES } from "./scratch";
+import { start } from "./signed-start";
+import { CODE, GAIN, INVERSES, SCALE, SUM_QQ, SUM_XQ, SUMS, sumThree, valueOf } from "./signed-sums";
 
 const GROUPS: usize = 4;
 const SUB_BLOCK: usize = 16;
-const GROUP_ELEMENTS_BYTES: usize = SUB_BLOCK * ELEMENT_BYTES;
 const Q3K_BYTES: usize = 110;
 const Q6K_BYTES: usize = 210;
 
@@ -45,7 +31,7 @@ export function refinedQ6k(blocks: i32, isWeighted: bool): i32 {
 
 export function refinedQ3k(blocks: i32, isWeighted: bool): i32 {
   setType(4, 32);
-  return fitBlocks(blocks, isWeighted, 1, Q3K_BYTES);
+  return fitBlocks(blocks, isWeighted, isWeighted ? 4 : 1, Q3K_BYTES);
 }
 
 function setType(zeroValue: f64, zeroScale: f32): void {
@@ -102,142 +88,6 @@ function loadAll(input: usize): v128 {
 function weigh(importance: usize): void {
   const factor = weightFactor(importance);
   for (let i: usize = 0; i < GROUPS; i++) loadWeights(groupAddress(i), importance + (i << 8), SUB_BLOCK, factor);
-}
-
-/** First scale of the sub-blocks of a group. */
-@inline
-function start(group: usize, isWeighted: bool): void {
-  const low = f32x4.pmin(v128.load(group, LEAST_X), f32x4.splat(0));
-  const high = f32x4.pmax(v128.load(group, MOST_X), f32x4.splat(0));
-  const negated = f32x4.neg(low);
-  const isLow = f32x4.ge(negated, high);
-  const fitted = f32x4.ge(f32x4.pmax(negated, high), f32x4.splat(LEAST));
-  const top = v128.bitselect(v128.bitselect(low, high, isLow), f32x4.splat(1), fitted);
-  v128.store(group, fitted, FITTED);
-  v128.store(group, top, TOP);
-  tryFirst(group, isWeighted);
-  tryThree(group, 1, isWeighted, true);
-  tryThree(group, 4, isWeighted, false);
-  v128.store(group, v128.and(v128.load(group, SCALE), fitted), SCALE);
-}
-
-@inline
-function tryThree(group: usize, index: usize, isWeighted: bool, isAboveLeast: bool): void {
-  const top = v128.load(group, TOP);
-  v128.store(group, f32x4.div(numerator(index), top), INVERSES);
-  v128.store(group, f32x4.div(numerator(index + 1), top), INVERSES + 16);
-  v128.store(group, f32x4.div(numerator(index + 2), top), INVERSES + 32);
-  sumThree(group, isWeighted, isAboveLeast);
-  let best = v128.load(group, GAIN);
-  let scale = v128.load(group, SCALE);
-  for (let k: usize = 0; k < 96; k += 32) {
-    const xq = v128.load(group + k, SUMS);
-    const tryScale = f32x4.div(xq, v128.load(group + k, SUMS + 16));
-    const gain = f32x4.mul(tryScale, xq);
-    const isBetter = f32x4.gt(gain, f32x4.mul(best, f32x4.splat(NOTABLY)));
-    best = v128.bitselect(gain, best, isBetter);
-    scale = v128.bitselect(tryScale, scale, isBetter);
-  }
-  v128.store(group, best, GAIN);
-  v128.store(group, scale, SCALE);
-}
-
-/** The first candidate; where it gains nothing, the scale that it stands for. */
-@inline
-function tryFirst(group: usize, isWeighted: bool): void {
-  const inverse = f32x4.div(numerator(0), v128.load(group, TOP));
-  const least = v128.load(CONSTANTS);
-  const most = v128.load(CONSTANTS, 16);
-  let xq = f32x4.splat(0);
-  let qq = f32x4.splat(0);
-  const end = group + GROUP_ELEMENTS_BYTES;
-  for (let element = group; element < end; element += ELEMENT_BYTES) {
-    const x = v128.load(element, X);
-    const q = valueBelow(x, inverse, most);
-    const wq = isWeighted ? f32x4.mul(v128.load(element, WEIGHT), q) : q;
-    xq = f32x4.add(xq, f32x4.mul(wq, x));
-    qq = f32x4.add(qq, f32x4.mul(wq, q));
-  }
-  const scale = f32x4.div(xq, qq);
-  const gain = f32x4.mul(scale, xq);
-  const isBetter = f32x4.gt(gain, f32x4.splat(0));
-  v128.store(group, v128.and(gain, isBetter), GAIN);
-  v128.store(group, v128.bitselect(scale, f32x4.div(v128.load(group, TOP), least), isBetter), SCALE);
-}
-
-@inline
-function sumThree(group: usize, isWeighted: bool, isAboveLeast: bool): void {
-  if (isWeighted) {
-    if (isAboveLeast) sumThreeWeightedAbove(group);
-    else sumThreeWeighted(group);
-  } else {
-    if (isAboveLeast) sumThreePlainAbove(group);
-    else sumThreePlain(group);
-  }
-}
-
-function sumThreeWeighted(group: usize): void {
-  addThree(group, true, false);
-}
-
-function sumThreeWeightedAbove(group: usize): void {
-  addThree(group, true, true);
-}
-
-function sumThreePlain(group: usize): void {
-  addThree(group, false, false);
-}
-
-function sumThreePlainAbove(group: usize): void {
-  addThree(group, false, true);
-}
-
-@inline
-function addThree(group: usize, isWeighted: bool, isAboveLeast: bool): void {
-  const inverseA = v128.load(group, INVERSES);
-  const inverseB = v128.load(group, INVERSES + 16);
-  const inverseC = v128.load(group, INVERSES + 32);
-  const least = v128.load(CONSTANTS);
-  const most = v128.load(CONSTANTS, 16);
-  let xqA = f32x4.splat(0);
-  let qqA = f32x4.splat(0);
-  let xqB = f32x4.splat(0);
-  let qqB = f32x4.splat(0);
-  let xqC = f32x4.splat(0);
-  let qqC = f32x4.splat(0);
-  const end = group + GROUP_ELEMENTS_BYTES;
-  for (let element = group; element < end; element += ELEMENT_BYTES) {
-    const x = v128.load(element, X);
-    const qA = isAboveLeast ? valueBelow(x, inverseA, most) : valueOf(x, inverseA, least, most);
-    const qB = isAboveLeast ? valueBelow(x, inverseB, most) : valueOf(x, inverseB, least, most);
-    const qC = isAboveLeast ? valueBelow(x, inverseC, most) : valueOf(x, inverseC, least, most);
-    const wqA = isWeighted ? f32x4.mul(v128.load(element, WEIGHT), qA) : qA;
-    const wqB = isWeighted ? f32x4.mul(v128.load(element, WEIGHT), qB) : qB;
-    const wqC = isWeighted ? f32x4.mul(v128.load(element, WEIGHT), qC) : qC;
-    xqA = f32x4.add(xqA, f32x4.mul(wqA, x));
-    qqA = f32x4.add(qqA, f32x4.mul(wqA, qA));
-    xqB = f32x4.add(xqB, f32x4.mul(wqB, x));
-    qqB = f32x4.add(qqB, f32x4.mul(wqB, qB));
-    xqC = f32x4.add(xqC, f32x4.mul(wqC, x));
-    qqC = f32x4.add(qqC, f32x4.mul(wqC, qC));
-  }
-  v128.store(group, xqA, SUMS);
-  v128.store(group, qqA, SUMS + 16);
-  v128.store(group, xqB, SUMS + 32);
-  v128.store(group, qqB, SUMS + 48);
-  v128.store(group, xqC, SUMS + 64);
-  v128.store(group, qqC, SUMS + 80);
-}
-
-@inline
-function valueOf(x: v128, inverse: v128, least: v128, most: v128): v128 {
-  return f32x4.nearest(f32x4.pmin(f32x4.pmax(f32x4.mul(x, inverse), least), most));
-}
-
-/** The same where no product rounds to less than the least value. */
-@inline
-function valueBelow(x: v128, inverse: v128, most: v128): v128 {
-  return f32x4.nearest(f32x4.pmin(f32x4.mul(x, inverse), most));
 }
 
 /** Whole numbers for scales, and the half in which they count. */

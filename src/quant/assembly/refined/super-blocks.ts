@@ -3,14 +3,17 @@ import { storeClamps } from "../affine/clamp";
 import { anyLaneNotFinite, firstNotFinite } from "../finite";
 import { BLOCK_ELEMENTS, BLOCK_INPUT_BYTES, IMPORTANCE, INPUT, OUTPUT } from "../memory";
 import { f32ToF16, lowBytes, packHeader } from "../pack";
-import { d, dmin, MIN_CODE, refine, SCALE_CODE, setType, spread, start, storeValues } from "./affine";
+import { MIN_CODE, SCALE_CODE, setType } from "./affine-group";
+import { d, dmin, refine, spread, storeValues } from "./affine-rounds";
+import { start } from "./affine-start";
 import { loadValues, loadWeights, weightFactor } from "./block";
 import { groupAddress, VALUES } from "./scratch";
 
 const Q2K_BYTES: usize = 84;
 const Q4K_BYTES: usize = 144;
 const Q5K_BYTES: usize = 176;
-const ROUNDS: i32 = 2;
+const PLAIN_ROUNDS: i32 = 2;
+const WEIGHTED_ROUNDS: i32 = 4;
 
 /**
  * Fits the first `blocks` super-blocks of INPUT into OUTPUT. Returns -1, or the index of the first element that is NaN or
@@ -78,7 +81,7 @@ function weigh(groups: usize, importance: usize): void {
 function fitPlain(groups: usize): void {
   for (let i: usize = 0; i < groups; i++) start(groupAddress(i), false);
   spread();
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < PLAIN_ROUNDS; round++) {
     if (!refine(false)) break;
   }
 }
@@ -86,7 +89,7 @@ function fitPlain(groups: usize): void {
 function fitWeighted(groups: usize): void {
   for (let i: usize = 0; i < groups; i++) start(groupAddress(i), true);
   spread();
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < WEIGHTED_ROUNDS; round++) {
     if (!refine(true)) break;
   }
 }

@@ -27,7 +27,8 @@ interface RefinedAffine {
 
 /** A first scale's candidates are about `range / (maxValue + change)`. In this order. */
 const CHANGES = [0, -1.2, -0.9, -0.6, -0.3, 0.3, 0.6, 0.9, 1.2]
-const ROUNDS = 2
+/** Rounds without importance and with it. */
+const ROUNDS = { plain: 2, weighted: 4 }
 
 /** Least part of `sw * sll` that a determinant must have: below it, rounding decides. */
 const LEAST_DETERMINANT = 2 ** -16
@@ -77,7 +78,8 @@ function createFit(type: RefinedAffine): FitBlock {
       maxScale,
       mins,
     )
-    for (let round = 0; round < ROUNDS; round++) {
+    const rounds = weighting ? ROUNDS.weighted : ROUNDS.plain
+    for (let round = 0; round < rounds; round++) {
       parts.forEach((part, j) => {
         const [scale, min] = neighbour(part, d, dmin, scales[j] ?? 0, mins[j] ?? 0, type)
         scales[j] = scale

@@ -17,8 +17,8 @@ interface RefinedSigned {
   /** Values are from `-zero` to `zero - 1`, scales likewise. */
   readonly zero: number
   readonly scaleZero: number
-  /** By how much a scale may be moved. In this order. */
-  readonly moves: readonly number[]
+  /** By how much a scale may be moved, without importance and with it. In this order. */
+  readonly moves: { readonly plain: readonly number[]; readonly weighted: readonly number[] }
   readonly pack: (block: SignedBlock, target: Uint8Array, start: number) => void
 }
 
@@ -69,7 +69,7 @@ function createFit({ zero, scaleZero, moves, pack }: RefinedSigned): FitBlock {
       parts.map((part) => firstScale(part, numerators, zero)),
       scaleZero,
     )
-    d = refine(parts, d)
+    d = refine(parts, d, weighting ? moves.weighted : moves.plain)
     parts.forEach((part, j) => {
       const inverse = inverseOf(fround(d * (scales[j] ?? 0)))
       part.x.forEach((v, i) => (values[j * SUB_BLOCK_ELEMENTS + i] = zero + valueOf(v, inverse, zero)))
@@ -78,7 +78,7 @@ function createFit({ zero, scaleZero, moves, pack }: RefinedSigned): FitBlock {
   }
 
   /** Moves every scale to where it leaves the least error. Returns the half that all count in, with that error least too. */
-  function refine(parts: readonly SubBlock[], d: number): number {
+  function refine(parts: readonly SubBlock[], d: number, moves: readonly number[]): number {
     // In double precision, but for the sums of a sub-block.
     let a = 0
     let p = 0
@@ -176,12 +176,17 @@ function inverseOf(step: number): number {
   return step === 0 ? 0 : fround(1 / step)
 }
 
-export const refineQ6K = createFit({ zero: 32, scaleZero: 128, moves: FAR, pack: packQ6KBlock })
+export const refineQ6K = createFit({
+  zero: 32,
+  scaleZero: 128,
+  moves: { plain: FAR, weighted: FAR },
+  pack: packQ6KBlock,
+})
 
 export const refineQ3K = createFit({
   zero: 4,
   scaleZero: 32,
-  moves: NEAR,
+  moves: { plain: NEAR, weighted: FAR },
   // Q3_K stores scales from 0 up.
   pack: ({ d, scales, values }, target, start) =>
     packQ3KBlock({ d, scales: Array.from(scales, (scale) => scale + 32), values }, target, start),

@@ -62,14 +62,14 @@ export async function killRun(t: Test, run: KillRun): Promise<KillOutcome> {
     () => undefined,
     (error: unknown) => error,
   )
-  let isOver = false
-  void waiting.then(() => (isOver = true))
+  const state = { isOver: false }
+  void waiting.then(() => (state.isOver = true))
 
   const happened: string[] = []
   const pending: Promise<unknown>[] = []
   const kills = 4 + below(4)
   await sleep(FIRST_KILL)
-  for (let kill = 0; kill < kills && !isOver; kill++) {
+  for (let kill = 0; kill < kills && !state.isOver; kill++) {
     const victim = below(WORKERS)
     const kind = below(s3 ? 10 : 8)
     if (kind < 5) {
@@ -99,7 +99,7 @@ export async function killRun(t: Test, run: KillRun): Promise<KillOutcome> {
   try {
     const bytes = visible()
     if (failure !== undefined) {
-      if (!(failure instanceof Error) || !('code' in failure)) throw failure
+      if (!(failure instanceof Error) || !('code' in failure)) throw failure as Error
       if (bytes) throw new Error(`it failed, and there is an output: ${failure.message}`)
       await flow.cancel()
       await checkNothingLeft(folder, s3)

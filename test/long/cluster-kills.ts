@@ -17,7 +17,7 @@ const [RUNS, FIRST] = [Number(runs), Number(first)]
 /** What object storage takes as a part, at the least: 5 MiB. */
 const S3_BLOCK_BYTES = 80 * KIB_64
 
-void test(`${RUNS} runs with kills`, { skip: notThere('redis-server'), timeout: 0 }, async (t) => {
+void test(`${RUNS} runs with kills`, { skip: notThere('redis-server'), timeout: RUNS * 150_000 }, async (t) => {
   const folder = t.testdir({ large: {} })
   const outcomes = { done: 0, failed: 0 }
   const small = writeModel(folder, 3000)
@@ -40,7 +40,7 @@ void test(`${RUNS} runs with kills`, { skip: notThere('redis-server'), timeout: 
       const { what, happened, seconds, error } = await killRun(t, run)
       outcomes[what]++
       t.pass(
-        `${what} after ${seconds.toFixed(1)} s: ${happened.join(', ')} ${error === undefined ? '' : String(error)}`,
+        `${what} after ${seconds.toFixed(1)} s: ${happened.join(', ')} ${error instanceof Error ? error.message : ''}`,
       )
     })
   }

@@ -1,6 +1,6 @@
 /**
  * All that docs/quality.md tells of one draw: turns a model, quantizes it in each way, and evaluates what came out.
- * Usage: node examples/evaluate/measure.js --text FILE --calibration FILE [--seed 1] [--wide] [--only PATTERN] MODEL.gguf FOLDER
+ * Usage: node examples/evaluate/measure.js --text FILE --calibration FILE [--seed 1] [--wide] [--recipes Q4_K_M] MODEL.gguf FOLDER
  *
  * What FOLDER already holds of the draw is not made again.
  */
@@ -17,7 +17,7 @@ const { values: options, positionals } = parseArgs({
     calibration: { type: 'string' },
     seed: { type: 'string', default: '1' },
     wide: { type: 'boolean', default: false },
-    only: { type: 'string', default: '.' },
+    recipes: { type: 'string', default: 'Q3_K_M,Q4_K_M,Q5_K_M' },
     windows: { type: 'string', default: '8' },
   },
 })
@@ -36,27 +36,24 @@ if (!existsSync(original)) run('turn.js', '--seed', seed, ...(wide ? ['--wide'] 
 if (!existsSync(matrix)) run('imatrix.js', '--text', calibration, '--windows', windows, original, matrix)
 
 const importances = { none: {}, moments: { importance: 'moments' }, text: { imatrix: matrix } }
-const outputs = []
-for (const recipe of ['Q3_K_M', 'Q4_K_M', 'Q5_K_M']) {
+for (const recipe of options.recipes.split(',')) {
+  const outputs = []
   for (const [name, importance] of Object.entries(importances)) {
-    await make(`${recipe}.${name}`, { recipe, ...importance })
+    outputs.push(await make(`${recipe}.${name}`, { recipe, ...importance }))
   }
+  // Types chosen for the size of what the recipe makes without importance.
+  const targetBytes = statSync(place(`${recipe}.none`)).size
   for (const [name, importance] of Object.entries(importances)) {
-    await make(`${recipe}-size.${name}`, { ...importance, sizeOf: recipe })
+    outputs.push(await make(`${recipe}-size.${name}`, { targetBytes, ...importance }))
   }
+  const json = join(folder, `${draw}.${recipe}.json`)
+  run('evaluate.js', '--text', text, '--windows', windows, '--json', json, original, ...outputs)
 }
-const json = join(folder, `${draw}.json`)
-run('evaluate.js', '--text', text, '--windows', windows, '--json', json, original, ...outputs)
 
-/** With `sizeOf` types are chosen for the size of what that recipe makes without importance. */
-async function make(name, { sizeOf, ...choices }) {
-  if (!new RegExp(options.only).test(name)) return
+async function make(name, choices) {
   const output = place(name)
-  if (!existsSync(output)) {
-    const targetBytes = sizeOf && statSync(place(`${sizeOf}.none`)).size
-    await quantize(original, output, { ...choices, targetBytes, threads: 1 })
-  }
-  outputs.push(output)
+  if (!existsSync(output)) await quantize(original, output, { ...choices, threads: 1 })
+  return output
 }
 
 function run(program, ...values) {

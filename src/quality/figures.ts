@@ -29,7 +29,7 @@ export function errorFigures(sums: ErrorSums): ErrorFigures {
     relativeError: ratio(e2, w2),
     ...(isWeighted && { weightedError: ratio(ue2, uw2) }),
     snr: isWeighted ? decibels(uw2, ue2) : decibels(w2, e2),
-    cosine: w2 === 0 || v2 === 0 ? null : Math.min(1, wv / Math.sqrt(w2) / Math.sqrt(v2)),
+    cosine: w2 === 0 || v2 === 0 ? null : Math.min(1, wv / Math.sqrt(w2 * v2)),
   }
 }
 

@@ -1,9 +1,10 @@
 /** Paths as callers give them: text, or a `file:` URL as `import.meta.url` leads to one. */
 import { dirname, isAbsolute, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { AprError } from '../model/errors.js'
+import { AprError, printable } from '../model/errors.js'
 import { found, isUrl } from '../model/found.js'
-import { remoteAddress } from '../remote/address.js'
+import { remoteAddress, withoutSecrets } from '../remote/address.js'
+import { s3Place } from '../remote/s3/place.js'
 
 /**
  * The path that a text or a `file:` URL names.
@@ -30,6 +31,34 @@ export function toPath(what: string, value: unknown): string {
  */
 export function toInput(what: string, value: unknown): string {
   return remoteAddress(value)?.url ?? toPath(what, value)
+}
+
+/**
+ * The same of an output, which may be an object in object storage: its URL as it is.
+ * @throws AprError `APR_BAD_OPTION` as `toPath`, and for a URL of what cannot be written to
+ */
+export function toOutput(what: string, value: unknown): string {
+  const remote = remoteAddress(value)
+  if (!remote) return toPath(what, value)
+  const plain = withoutSecrets(remote.url)
+  const expected = `expected ${what} to be a path, a file: URL or s3://bucket/key`
+  if (!/^s3:/i.test(plain)) throw new AprError('APR_BAD_OPTION', `${expected}, found ${printable(plain)}`)
+  // What follows a ? would be taken for a secret in one place, and for a part of the key in another.
+  if (plain !== remote.url) {
+    throw new AprError('APR_BAD_OPTION', `${expected} without user and query, found one of ${printable(plain)}`)
+  }
+  const { key } = s3Place(plain)
+  if (key !== '' && !key.endsWith('/')) return plain
+  throw new AprError('APR_BAD_OPTION', `${expected}, the name of one object, found a folder, ${printable(plain)}`)
+}
+
+/** @throws AprError `APR_SAME_FILE` for an object that would replace itself; of files more is known, and is asked later */
+export function refuseSameObject(input: unknown, output: string): void {
+  const from = remoteAddress(input)
+  if (!from || from.url !== output) return
+  throw new AprError('APR_SAME_FILE', 'expected an output that is not the input, found the same object', {
+    file: output,
+  })
 }
 
 /** A path as it was given, and as it was meant then: the process may work in another folder when it is opened. */

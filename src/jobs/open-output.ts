@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto'
 import { dirname } from 'node:path'
 import { statfs } from 'node:fs/promises'
-import { Output } from '../files/output/output.js'
+import type { ModelOutput } from '../files/output/model-output.js'
+import { openModelOutput } from '../files/output/open-model-output.js'
 import { partialBytes } from '../files/output/output-files.js'
 import { findPlace, type OutputPlace } from '../files/output/output-place.js'
 import type { PhaseProgress } from '../files/output/output-options.js'
@@ -37,16 +38,16 @@ export async function openOutput(
   model: Model,
   job: readonly unknown[] | undefined,
   options: JobOutput,
-): Promise<Output> {
+): Promise<ModelOutput> {
   const format = formatOf(model)
   const found = await placeOf({ given, absolute }, format.nameInFolder, options.splitMaxBytes)
   const place = { ...found, fileTensors: options.fileTensors }
   const layout = format.layout(model, place)
-  if (options.spaceCheck) await checkSpace(place, layout, given)
+  if (options.spaceCheck && !place.object) await checkSpace(place, layout, given)
   const { overwrite, resume, signal, onProgress } = options
   const onCheck = onProgress && ((done: PhaseProgress) => onProgress({ phase: 'checking', ...done }))
   try {
-    return await Output.create(place, layout.files, {
+    return await openModelOutput(place, layout, {
       ...{ overwrite, resume, signal, onCheck },
       job: job && jobName(layout, job),
       origin: model.origin,

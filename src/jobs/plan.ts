@@ -17,7 +17,7 @@ import { checkMode, estimateMemory, resolveMode, type ModeChoice } from './mode.
 import { refuseWarnings, warningsFor } from './warnings.js'
 import type { ByteSource } from '../model/byte-source.js'
 import { findPlace, outputPath } from '../files/output/output-place.js'
-import { besideOf, toPath, type FilePath } from '../files/path.js'
+import { besideOf, toOutput, type FilePath } from '../files/path.js'
 import type { DType } from '../model/dtypes.js'
 import { elementCount, type TensorInfo } from '../model/tensor.js'
 
@@ -81,7 +81,7 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
     checkMode(given)
     checkChoices(options)
     if (given.output === undefined) return
-    const path = toPath('the output', given.output)
+    const path = toOutput('the output', given.output)
     output = { given: path, absolute: outputPath(path, true) }
   })
   const opened = await openModel(found)
@@ -113,9 +113,10 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
   }
 }
 
-/** The folder on whose disk an output would be. */
-export async function folderOf(output: string, format: FormatName): Promise<string> {
+/** The folder on whose disk an output would be; undefined for one in object storage. */
+export async function folderOf(output: string, format: FormatName): Promise<string | undefined> {
   const place = await findPlace(output, FORMATS[format].nameInFolder)
+  if (place.object) return undefined
   return place.isNewFolder ? dirname(place.folder) : place.folder
 }
 

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
-import type { Output } from '../files/output/output.js'
+import type { ModelOutput } from '../files/output/model-output.js'
 import { outputPath } from '../files/output/output-place.js'
-import { toPath, type FilePath } from '../files/path.js'
+import { refuseSameObject, toOutput, type FilePath } from '../files/path.js'
 import type { OpenedModel } from '../formats/format.js'
 import { formatOf } from '../formats/formats.js'
 import type { ByteSource } from '../model/byte-source.js'
@@ -67,7 +67,8 @@ async function runJob(
   const { input: found, options: checked } = await openToRead(input, options, QUANTIZE_OPTIONS, (chosen) => {
     checkMode(chosen)
     checkChoices(options)
-    const given = toPath('the output', output)
+    const given = toOutput('the output', output)
+    refuseSameObject(input, given)
     place = { given, absolute: outputPath(given, true) }
   })
 
@@ -111,7 +112,7 @@ async function runJob(
 interface Job {
   readonly opened: OpenedModel
   /** The locked output, with what is there of it already. */
-  readonly target: Output
+  readonly target: ModelOutput
   readonly options: CheckedOptions
   /** Undefined where input and output have one format. */
   readonly way: JobStage | undefined

@@ -3,7 +3,7 @@ import { Writable } from 'node:stream'
 import { AprError, checkNotAborted } from '../model/errors.js'
 import { formatOf } from '../formats/formats.js'
 import type { TensorRecord } from '../model/record.js'
-import type { Output } from '../files/output/output.js'
+import type { ModelOutput } from '../files/output/model-output.js'
 import { ArrivedBytes, checkSameTensor } from '../records/arrived-bytes.js'
 import { ArrivedTensors } from '../records/arrived-tensors.js'
 import { settledModel } from '../streams/changed-model.js'
@@ -25,7 +25,7 @@ export function collect(records: TensorRecord[]): Writable {
  * @param onWritten called when a record is written
  */
 export async function writeWhole(
-  output: Output,
+  output: ModelOutput,
   records: readonly TensorRecord[],
   signal: AbortSignal | undefined,
   onWritten: (record: TensorRecord) => void = () => undefined,

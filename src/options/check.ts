@@ -1,5 +1,5 @@
 /** Options as callers give them, checked against a table. Plain JavaScript has no compiler that would do it. */
-import { toInput, toPath } from '../files/path.js'
+import { toInput, toOutput, toPath } from '../files/path.js'
 import { AprError, printable } from '../model/errors.js'
 import { found, isFields } from '../model/found.js'
 import { answering, type AnswerCheck } from './answers.js'
@@ -150,6 +150,9 @@ export function wordsBy<Word extends string>(...words: readonly Word[]): OptionK
 }
 
 export const PATH: OptionKind<string> = { type: 'string or URL', check: toPath }
+
+/** The same of an output, which may be an object. */
+export const OUTPUT: OptionKind<string> = { type: 'string or URL', check: toOutput }
 
 /** Of what is only read, and may be somewhere else. */
 export const INPUT: OptionKind<string> = { type: 'string or URL', check: toInput }

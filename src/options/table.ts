@@ -11,6 +11,7 @@ import {
   callback,
   oneOf,
   INPUT,
+  OUTPUT,
   PATH,
   SIGNAL,
   TEXT,
@@ -315,7 +316,7 @@ export const CONVERT_OPTIONS = {
 export const CONVERSION_PLAN_OPTIONS = {
   ...CONVERT_OPTIONS,
   output: {
-    kind: PATH,
+    kind: OUTPUT,
     derived: 'beside the input',
     meaning: 'where the output would go: its name tells the format, its disk the free space',
   },
@@ -324,7 +325,7 @@ export const CONVERSION_PLAN_OPTIONS = {
 export const PLAN_OPTIONS = {
   ...QUANTIZE_OPTIONS,
   output: {
-    kind: PATH,
+    kind: OUTPUT,
     derived: 'beside the input',
     meaning: 'where the output would go: its disk is the one whose free space is told',
   },

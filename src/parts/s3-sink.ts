@@ -4,7 +4,7 @@
  */
 import { combineCrc32 } from '../checksum/combine.js'
 import { AprError } from '../model/errors.js'
-import { s3Place } from '../remote/s3/objects.js'
+import { s3Place } from '../remote/s3/place.js'
 import { S3Object, type Upload, type UploadedPart } from '../remote/s3/upload.js'
 import type { Patience } from '../remote/http/ranges.js'
 import type { BlockReceipt, BlockSink, Finished, PartsPlan } from './blocks.js'

@@ -6,7 +6,8 @@ import { fileNameOf, withoutSecrets, type RemoteAddress } from './address.js'
 import { urlLocator, type Locator } from './http/locator.js'
 import { openRanges, type Patience } from './http/ranges.js'
 import { findOnHub, hubLocator, hubName, listHub } from './hub/hub.js'
-import { listS3, s3Locator, s3Name, s3Place } from './s3/objects.js'
+import { listS3, s3Locator } from './s3/objects.js'
+import { s3Name, s3Place } from './s3/place.js'
 
 export interface RemoteOptions extends Patience {
   /** Sent with every request of an `https:` URL, and to no other host. */

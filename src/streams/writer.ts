@@ -12,11 +12,12 @@ import { release, takeOver } from '../records/buffers.js'
 import { settledModel } from './changed-model.js'
 import { checkOptions, takeOptions, type Checked } from '../options/check.js'
 import { GGUF_WRITER_OPTIONS, SAFETENSORS_WRITER_OPTIONS, WRITER_OPTIONS } from '../options/table.js'
-import { Output } from '../files/output/output.js'
+import type { ModelOutput } from '../files/output/model-output.js'
+import { openModelOutput } from '../files/output/open-model-output.js'
 import { findPlace, outputPath } from '../files/output/output-place.js'
 import type { Ending } from '../files/output/part.js'
 import type { Move } from '../files/output/rearrange.js'
-import { toPath } from '../files/path.js'
+import { toOutput } from '../files/path.js'
 import { writableFace, type TensorWritable } from './face.js'
 import { bridge, checkIsRecord, QUEUE_BYTES, recordBytes, type Done } from './streamx.js'
 import { WriteWindow } from '../files/output/write-window.js'
@@ -73,7 +74,7 @@ interface Arrival {
  * What arrives counts, not what was announced: where stages in between dropped or changed tensors without changing the
  * model, the data is moved once at the end, and metadata and flags are those that the stages behind would have announced.
  *
- * @param path a path, or a `file:` URL
+ * @param path a path, a `file:` URL, or `s3://bucket/key`
  * @throws AprError `APR_BAD_OPTION` at once; as the stream's error `APR_EXISTS`, `APR_SAME_FILE`, `APR_BAD_RECORD` for
  *   records that make no file, `APR_BAD_INDEX`, `APR_LIMIT`, and the file system's own errors
  */
@@ -107,11 +108,11 @@ export function formatWriter(format: Format, path: string | URL, options: Format
 }
 
 function makeWriter(format: Format, path: string | URL, options: EngineOptions): TensorWritable {
-  return writableFace(new ModelWriter(format, toPath('the output', path), undefined, options))
+  return writableFace(new ModelWriter(format, toOutput('the output', path), undefined, options))
 }
 
 /** Writes to an output that is open already; what it holds from an earlier run counts as arrived. */
-export function writeOpened(format: Format, output: Output, options: WriterOptions = {}): TensorWritable {
+export function writeOpened(format: Format, output: ModelOutput, options: WriterOptions = {}): TensorWritable {
   const { path } = output.place
   return writableFace(new ModelWriter(format, path, output, takeOptions(options, WRITER_OPTIONS)))
 }
@@ -125,7 +126,7 @@ class ModelWriter extends Writable {
   /** Aborted when the stream is destroyed. */
   readonly #ended = new AbortController()
   readonly #options: EngineOptions
-  #output: Output | undefined
+  #output: ModelOutput | undefined
   #window: WriteWindow | undefined
   #announced: Model | undefined
   /** The model of the last record: a stage may have changed the metadata on the way. */
@@ -136,7 +137,7 @@ class ModelWriter extends Writable {
   readonly #arrivals = new Map<string, Arrival>()
   readonly #arrived = new ArrivedTensors()
 
-  constructor(format: Format, path: string, output: Output | undefined, options: EngineOptions) {
+  constructor(format: Format, path: string, output: ModelOutput | undefined, options: EngineOptions) {
     super({ highWaterMark: QUEUE_BYTES, byteLength: recordBytes })
     this.#format = format
     this.#given = path
@@ -200,7 +201,7 @@ class ModelWriter extends Writable {
     const place = this.#output?.place ?? (await findPlace(this.#path, format.nameInFolder, maxFileBytes))
     const layout = format.layout(model, place)
     const asked = { overwrite, isPart: format.isPart?.bind(format, place.name), origin: model.origin }
-    const output = (this.#output ??= await Output.create(place, layout.files, { ...asked, signal: this.#ended.signal }))
+    const output = (this.#output ??= await openModelOutput(place, layout, { ...asked, signal: this.#ended.signal }))
     this.#window = new WriteWindow(output, highWaterMark)
     for (const placed of layout.tensors) this.#places.set(placed.tensor.name, placed)
     this.#announced = model
@@ -274,7 +275,7 @@ class ModelWriter extends Writable {
     throw new AprError('APR_BAD_RECORD', `expected a model of the format ${name}, found one of ${printable(format)}`)
   }
 
-  #opened(): { output: Output; window: WriteWindow } {
+  #opened(): { output: ModelOutput; window: WriteWindow } {
     if (!this.#output || !this.#window) throw new Error('the writer is not open')
     return { output: this.#output, window: this.#window }
   }

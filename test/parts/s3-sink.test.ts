@@ -89,7 +89,7 @@ void test('bytes that are not those of their checksum are refused', { skip }, as
   const plan = await new S3Sink(made.plan).begin(made.plan)
   const sink = new S3Sink(plan, { retries: 1, waitMs: 10 })
   const { receipt, data } = blockOf(made, 1)
-  await t.rejects(sink.put({ ...receipt, crc32: receipt.crc32 ^ 1 }, data), {
+  await t.rejects(sink.put({ ...receipt, crc32: (receipt.crc32 ^ 1) >>> 0 }, data), {
     code: 'APR_REMOTE',
     message: /expected S3 to take part 2 within 2 tries, found BadDigest \(status 400\) \(file s3:\/\/models\/folder/,
   })

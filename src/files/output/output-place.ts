@@ -7,6 +7,8 @@ import { checkRegularFile, isDirectoryError } from '../open-source.js'
 import { absolutePath } from '../path.js'
 import type { LayoutOptions } from '../../formats/format.js'
 import type { FileIdentity } from '../../model/model.js'
+import { fileNameOf, remoteAddress } from '../../remote/address.js'
+import { s3Place, type S3Place } from '../../remote/s3/place.js'
 import { PositionedFile } from '../positioned-file.js'
 
 /** Where an output stands, links resolved, and how it is laid out there. */
@@ -17,6 +19,8 @@ export interface OutputPlace extends LayoutOptions {
   readonly folder: string
   /** Whether the folder is still to be made. */
   readonly isNewFolder: boolean
+  /** Of an output in object storage, which stands in no folder: which object it is. */
+  readonly object?: S3Place
 }
 
 /**
@@ -25,6 +29,7 @@ export interface OutputPlace extends LayoutOptions {
  * @throws `EISDIR` for a path that can only be a folder's
  */
 export function outputPath(path: string, mayBeFolder = false): string {
+  if (remoteAddress(path)) return path
   if (!mayBeFolder && isFoldersOnly(path)) throw isDirectoryError(path)
   return absolutePath(path)
 }
@@ -43,6 +48,7 @@ function isFoldersOnly(path: string): boolean {
  * @throws `EISDIR` for a path that can only be a folder's, where it cannot be one; and as `followLink`
  */
 export async function findPlace(path: string, nameInFolder?: string, maxFileBytes?: number): Promise<OutputPlace> {
+  if (remoteAddress(path)) return objectPlace(path, maxFileBytes)
   if (nameInFolder === undefined && isFoldersOnly(path)) throw isDirectoryError(path)
   const isThere = nameInFolder !== undefined && (await statOrUndefined(path).catch(() => undefined))?.isDirectory()
   if (nameInFolder === undefined || (isThere !== true && !isFoldersOnly(path))) {
@@ -61,6 +67,12 @@ export async function findPlace(path: string, nameInFolder?: string, maxFileByte
   const folder = await followLink(resolve(path))
   if (await statOrUndefined(folder)) throw folderError(Object.assign(new Error(), { code: 'ENOTDIR' }), inside(folder))
   return { path: inside(folder), folder, name: nameInFolder, isFolder: true, isNewFolder: true, maxFileBytes }
+}
+
+function objectPlace(url: string, maxFileBytes: number | undefined): OutputPlace {
+  const object = s3Place(url)
+  const name = fileNameOf(url)
+  return { path: url, folder: '', name, isFolder: false, isNewFolder: false, maxFileBytes, object }
 }
 
 /** The path of one of an output's files, links resolved. */

@@ -11,6 +11,7 @@ import { pathsOf, placesOf, stalePlaces, type FileNames } from './output-files.j
 import type { OutputOptions } from './output-options.js'
 import { checkLock, holdsLock, lock } from './lock/lock.js'
 import { Journal, parseJournal, type JournalEntry } from './journal.js'
+import type { ModelOutput } from './model-output.js'
 import { OpenOutput } from './lock/open-outputs.js'
 import {
   checkPlace,
@@ -34,7 +35,7 @@ export interface PartialFile {
   readonly inode: bigint
 }
 
-export class Output {
+export class Output implements ModelOutput {
   readonly place: OutputPlace
   /** What an earlier run has left, proven. */
   get resumed(): ReadonlyMap<string, JournalEntry> {

@@ -3,7 +3,7 @@
  * thread. Small ones that stand side by side are gathered, so that a model of many small tensors does not cost a system call
  * each.
  */
-import type { Output } from './output.js'
+import type { ModelOutput } from './model-output.js'
 
 /** Up to this size bytes are gathered: below it a write costs more than the copy. */
 const SMALL_BYTES = 64 * 1024
@@ -28,7 +28,7 @@ interface Write {
 }
 
 export class WriteWindow {
-  readonly #output: Output
+  readonly #output: ModelOutput
   readonly #highWaterMark: number
   readonly #waiting: Write[] = []
   /** The write that is under way; it starts the next. */
@@ -42,7 +42,7 @@ export class WriteWindow {
   #gatheredPadding = 0
   #gatheredCallbacks: (() => void)[] = []
 
-  constructor(output: Output, highWaterMark: number) {
+  constructor(output: ModelOutput, highWaterMark: number) {
     this.#output = output
     this.#highWaterMark = highWaterMark
   }

@@ -1,6 +1,6 @@
 /** What a conversion is: its options, its plan, its report. */
 import { outputPath, statOrUndefined } from '../../files/output/output-place.js'
-import { besideOf, toPath, type FilePath } from '../../files/path.js'
+import { besideOf, toOutput, type FilePath } from '../../files/path.js'
 import {
   layoutBytes,
   type LayoutOptions,
@@ -120,7 +120,7 @@ export async function planConversion(
   let output: FilePath | undefined
   const { input: found, options: checked } = await openToRead(input, options, CONVERSION_PLAN_OPTIONS, (given) => {
     if (given.output === undefined) return
-    const path = toPath('the output', given.output)
+    const path = toOutput('the output', given.output)
     output = { given: path, absolute: outputPath(path, true) }
   })
   const opened = await openModel(found, undefined, readingFor(checked, output))

@@ -1,6 +1,6 @@
-import type { Output } from '../../files/output/output.js'
+import type { ModelOutput } from '../../files/output/model-output.js'
 import { outputPath } from '../../files/output/output-place.js'
-import { toPath } from '../../files/path.js'
+import { refuseSameObject, toOutput } from '../../files/path.js'
 import { formatOf } from '../../formats/formats.js'
 import type { ByteSource } from '../../model/byte-source.js'
 import { AprError } from '../../model/errors.js'
@@ -45,12 +45,13 @@ async function runJob(
   const started = performance.now()
   let place = { given: '', absolute: '' }
   const { input: found, options: checked } = await openToRead(input, options, CONVERT_OPTIONS, () => {
-    const given = toPath('the output', output)
+    const given = toOutput('the output', output)
+    refuseSameObject(input, given)
     place = { given, absolute: outputPath(given, true) }
   })
   const { onProgress, signal } = checked
   const opened = await openModel(found, undefined, readingFor(checked, place))
-  const prepare = async (): Promise<{ conversion: Conversion; target: Output }> => {
+  const prepare = async (): Promise<{ conversion: Conversion; target: ModelOutput }> => {
     await turn()
     const conversion = await planOf(opened, place, checked)
     await turn()

@@ -82,6 +82,19 @@ export async function presignGet({ sdk, client }: S3Kit, bucket: string, key: st
   return await presigner.getSignedUrl(client, command, { expiresIn: SIGNED_SECONDS })
 }
 
+/** Signs the end of an upload, for a process that has no time left to ask the SDK. */
+export async function presignAbort(
+  { sdk, uploader }: S3Kit,
+  upload: { Bucket: string; Key: string; UploadId: string },
+): Promise<string> {
+  const presigner = await peer<typeof import('@aws-sdk/s3-request-presigner')>('@aws-sdk/s3-request-presigner')
+  const command = new sdk.AbortMultipartUploadCommand(upload)
+  return await presigner.getSignedUrl(uploader, command, { expiresIn: LONGEST_SECONDS })
+}
+
+/** No signature is good for longer. */
+const LONGEST_SECONDS = 7 * 24 * 3600
+
 /** As long as an address is asked for; a new one is signed when it has expired. */
 const SIGNED_SECONDS = 3600
 

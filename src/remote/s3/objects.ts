@@ -4,23 +4,7 @@ import { remoteError } from '../address.js'
 import type { Locator } from '../http/locator.js'
 import type { Answer } from '../http/get.js'
 import { presignGet, s3Kit } from './client.js'
-
-export interface S3Place {
-  readonly bucket: string
-  /** '' for the whole bucket. */
-  readonly key: string
-}
-
-/** @throws AprError `APR_BAD_OPTION` for another URL */
-export function s3Place(url: string): S3Place {
-  const [, bucket, key = ''] = /^s3:\/\/([^/]+)(?:\/(.*))?$/is.exec(url) ?? []
-  if (bucket !== undefined) return { bucket, key }
-  throw new AprError('APR_BAD_OPTION', `expected s3://bucket/key, found "${printable(url)}"`)
-}
-
-export function s3Name({ bucket, key }: S3Place): string {
-  return `s3://${bucket}/${key}`
-}
+import { s3Name, type S3Place } from './place.js'
 
 /** An object, read by signed requests of our own: bodies of the SDK may hang. */
 export function s3Locator(place: S3Place): Locator {

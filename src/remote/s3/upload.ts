@@ -7,8 +7,8 @@ import type { CompletedPart } from '@aws-sdk/client-s3'
 import { AprError } from '../../model/errors.js'
 import { remoteError } from '../address.js'
 import type { Patience } from '../http/ranges.js'
-import { s3Kit, type S3Kit } from './client.js'
-import { s3Name, type S3Place } from './objects.js'
+import { presignAbort, s3Kit, type S3Kit } from './client.js'
+import { s3Name, type S3Place } from './place.js'
 import { failureOf, isFailure, request } from './requests.js'
 
 /**
@@ -286,6 +286,11 @@ export class Upload {
       }
     }
     throw remoteError(`expected no parts of the upload ${this.id} after an abort, found some`, this.object.url)
+  }
+
+  /** A URL that aborts it, for a while and by whoever has it. */
+  async abortUrl(): Promise<string> {
+    return await presignAbort(await s3Kit(), this.#names)
   }
 
   async #list(before: number, most?: number, signal?: AbortSignal): Promise<{ parts: UploadedPart[]; isCut: boolean }> {

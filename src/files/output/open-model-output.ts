@@ -15,6 +15,6 @@ export async function openModelOutput(
   options: OutputOptions,
 ): Promise<ModelOutput> {
   if (!place.object) return await Output.create(place, layout.files, options)
-  const { S3Output } = await import('./s3/s3-output.js')
+  const { S3Output } = await import(/* webpackMode: "eager" */ './s3/s3-output.js')
   return await S3Output.create(place, place.object, layout, options)
 }

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import type { ModelOutput } from '../files/output/model-output.js'
+import { Output } from '../files/output/output.js'
 import { outputPath } from '../files/output/output-place.js'
 import { refuseSameObject, toOutput, type FilePath } from '../files/path.js'
 import type { OpenedModel } from '../formats/format.js'
@@ -172,7 +173,8 @@ async function quantizeStreaming(job: Job): Promise<void> {
   const searched = searchElements(quantization, job.converted)
   // A report takes figures from the values of every record, which pass by in the streams.
   const threads = job.figures ? 0 : threadsForParts(opened, threadsFor(searched, quantization.threads))
-  if (threads > 0) {
+  // Threads write to a file by themselves; an object is sent by one.
+  if (threads > 0 && target instanceof Output) {
     const { recordBytes, onProgress, signal } = options
     const { converted, losses } = job
     const onLost = (to: TensorInfo, lost: LostBlocks): number => losses.push({ to, lost })

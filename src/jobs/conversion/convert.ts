@@ -1,4 +1,5 @@
 import type { ModelOutput } from '../../files/output/model-output.js'
+import { Output } from '../../files/output/output.js'
 import { outputPath } from '../../files/output/output-place.js'
 import { refuseSameObject, toOutput } from '../../files/path.js'
 import { formatOf } from '../../formats/formats.js'
@@ -76,7 +77,8 @@ async function runJob(
   if (first && resumed.size === model.tensors.length) target.forget(first.name)
   const threads = threadsForParts(opened, threadsToConvert(opened.size))
   try {
-    if (threads > 0) {
+    // Threads write to a file by themselves; an object is sent by one.
+    if (threads > 0 && target instanceof Output) {
       const stages = { opened, way: stage, converted: model, quantization: undefined, model, target }
       const { recordBytes } = checked
       const onLost = (): void => undefined

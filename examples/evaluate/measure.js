@@ -18,7 +18,7 @@ const { values: options, positionals } = parseArgs({
     seed: { type: 'string', default: '1' },
     wide: { type: 'boolean', default: false },
     recipes: { type: 'string', default: 'Q3_K_M,Q4_K_M,Q5_K_M' },
-    windows: { type: 'string', default: '8' },
+    windows: { type: 'string', default: '4' },
   },
 })
 const [model, folder] = positionals
@@ -33,7 +33,7 @@ const place = (name) => join(folder, `${draw}.${name}.gguf`)
 const original = place('F32')
 const matrix = place('imatrix')
 if (!existsSync(original)) run('turn.js', '--seed', seed, ...(wide ? ['--wide'] : []), model, original)
-if (!existsSync(matrix)) run('imatrix.js', '--text', calibration, '--windows', windows, original, matrix)
+if (!existsSync(matrix)) run('imatrix.js', '--text', calibration, '--windows', '8', original, matrix)
 
 const importances = { none: {}, moments: { importance: 'moments' }, text: { imatrix: matrix } }
 for (const recipe of options.recipes.split(',')) {

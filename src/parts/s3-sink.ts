@@ -8,7 +8,12 @@ import { s3Place } from '../remote/s3/place.js'
 import { S3Object, type Upload, type UploadedPart } from '../remote/s3/upload.js'
 import type { Patience } from '../remote/http/ranges.js'
 import type { BlockReceipt, BlockSink, Finished, PartsPlan } from './blocks.js'
-import { blockRange } from './cut.js'
+import { blockCount, blockRange } from './cut.js'
+
+/** What S3 takes: of parts, the last one aside, and of their number. */
+const LEAST_PART_BYTES = 5 * 1024 ** 2
+const MOST_PART_BYTES = 5 * 1024 ** 3
+const MOST_PARTS = 10_000
 
 export class S3Sink implements BlockSink {
   readonly #plan: PartsPlan
@@ -23,6 +28,7 @@ export class S3Sink implements BlockSink {
     const found = await this.#object.head()
     if (found && !plan.overwrite) throw this.#object.exists()
     if (plan.upload !== undefined) return plan
+    this.#checkSizes()
     const upload = await this.#object.begin(plan.id)
     if (upload.checks !== 'none') return { ...plan, upload: upload.name }
     await upload.abort()
@@ -75,6 +81,17 @@ export class S3Sink implements BlockSink {
 
   async close(): Promise<void> {
     // The connections are the process's.
+  }
+
+  /** @throws AprError `APR_BAD_OPTION` for what a store would refuse, some of it only at the end */
+  #checkSizes(): void {
+    const { blockBytes, output } = this.#plan
+    const blocks = blockCount(this.#plan)
+    if (blocks === 1 || (blockBytes >= LEAST_PART_BYTES && blockBytes <= MOST_PART_BYTES && blocks <= MOST_PARTS))
+      return
+    const expected = `at most ${MOST_PARTS} blocks of ${LEAST_PART_BYTES} to ${MOST_PART_BYTES} bytes in object storage`
+    const what = `expected \`blockBytes\` to give ${expected}, found ${blocks} of ${blockBytes}`
+    throw new AprError('APR_BAD_OPTION', what, { file: output })
   }
 
   /** Receipts that went another way than by the store may lack what it has given. */

@@ -75,6 +75,13 @@ void test('blocks in any order become one object, visible only when it is whole'
   t.ok(s3.object('folder/out.apr')?.equals(bytes), 'what is whole stays')
 })
 
+void test('blocks that the store would refuse in the end are refused at the start', { skip }, async (t) => {
+  const { plan, s3 } = await make(t)
+  const small = { ...plan, blockBytes: 64 * 1024 }
+  await t.rejects(new S3Sink(small).begin(small), { code: 'APR_BAD_OPTION', message: /`blockBytes`/ })
+  t.same(await s3.openUploads(), [])
+})
+
 void test('receipts without what the store has given are completed by what it lists', { skip }, async (t) => {
   const made = await make(t)
   const plan = await new S3Sink(made.plan).begin(made.plan)

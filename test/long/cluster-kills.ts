@@ -25,10 +25,9 @@ void test(`${RUNS} runs with kills`, { skip: notThere('redis-server'), timeout: 
   const redis = await startRedis(t)
   const s3 = where === 'file' || notThere('versitygw') ? undefined : await startS3(t)
   const expected = new Map<string, string>()
-  for (const input of [small, large, FOLDER]) {
-    const output = join(folder, input === FOLDER ? 'expected.gguf' : 'expected.apr')
-    await streamed(input, output)
-    expected.set(input, sha256(output))
+  for (const [name, input] of Object.entries({ 'small.apr': small, 'large.apr': large, 'folder.gguf': FOLDER })) {
+    await streamed(input, join(folder, name))
+    expected.set(input, sha256(join(folder, name)))
   }
   for (let seed = FIRST; seed < FIRST + RUNS; seed++) {
     const store = seed % 2 === 0 ? s3 : undefined

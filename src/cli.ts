@@ -53,7 +53,7 @@ function buildProgram(): Command {
   addQuantizeOptions(quantize)
   quantize.option(
     '--report <file>',
-    'write the errors of every tensor to a .json file, when the job has succeeded',
+    'write the errors of every tensor to a .json file or an .html page, when the job has succeeded',
     path,
   )
   addOutputOptions(quantize)

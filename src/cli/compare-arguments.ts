@@ -16,7 +16,7 @@ export function addCompare(program: Command): void {
       ).argParser(share),
     )
     .option('--imatrix <file>', 'importance matrix of llama-imatrix: errors are weighted by it, too', path)
-    .option('--report <file>', 'write all figures to a .json file', path)
+    .option('--report <file>', 'write all figures to a .json file, or to an .html page', path)
     .option('--only <pattern>', 'compare only tensors whose name matches this glob; may be given again', gather)
     .option('--skip <pattern>', 'do not compare tensors whose name matches this glob; may be given again', gather)
     .option('--config <folder>', 'where config.json is, for a model that comes without it', path)

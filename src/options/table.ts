@@ -246,7 +246,8 @@ export const QUANTIZE_OPTIONS = {
   report: {
     kind: PATH,
     derived: 'none is written',
-    meaning: 'where a [report of the errors](compare.md) goes, a `.json` file; written when the job has succeeded',
+    meaning:
+      'where a [report of the errors](compare.md) goes, a `.json` file, or a page in an `.html` file; written when the job has succeeded',
   },
   overwrite: WRITER_OPTIONS.overwrite,
   mode: {
@@ -366,7 +367,7 @@ export const COMPARE_OPTIONS = {
   report: {
     kind: PATH,
     derived: 'none is written',
-    meaning: 'where the report goes: a file that ends in `.json`',
+    meaning: 'where the report goes: a file that ends in `.json`, or in `.html` for a page',
   },
   overwrite: { ...WRITER_OPTIONS.overwrite, meaning: 'replace an existing report; without it one is an error' },
   config: TO_GGUF_OPTIONS.config,

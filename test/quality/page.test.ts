@@ -1,10 +1,12 @@
 /// <reference lib="dom" />
 /** The page of a report, in a real browser: what it shows and does, and that it asks for nothing. */
-import { writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Page } from 'puppeteer-core'
 import { test, type Test } from 'tap'
+import { compare, quantize } from 'apr-stream'
 import { renderReport } from '../../dist/quality/page.js'
 import type { ReportData } from '../../dist/quality/report-data.js'
 import { noChromium, openPage, startChromium, type PageLook } from '../helpers/chromium.js'
@@ -37,7 +39,7 @@ void test('the page shows the figures, and sorts, filters and looks into tensors
     t.equal(await page.title(), 'out/Model.Q4_K_M.gguf - quality')
     t.equal(await textOf(page, 'h1'), 'Model.Q4_K_M.gguf')
     t.match(await textOf(page, '.tiles'), /Signal to noise\d+\.\d dB/)
-    t.match(await textOf(page, '#problems'), /blk\.0\.bad\.weight 10\.9 dB worse than usual for Q4_K/)
+    t.match(await textOf(page, '#problems'), /blk\.0\.bad\.weight 11\.0 dB worse than usual for Q4_K/)
     t.match(await textOf(page, '#unmatched'), /rope_freqs\.weight \(F32, in the first\) is not in the other/)
 
     t.equal((await cellsOf(page, 0))[0], 'blk.0.bad.weight', 'the worst comes first')
@@ -99,6 +101,24 @@ void test('names out of files are data: nothing of them runs or becomes an eleme
     t.equal((await page.$$('img')).length, 0)
     t.equal((await page.$$('script')).length, 0, 'the body was replaced, with all that was in it')
   })
+})
+
+void test('compare and quantize write the page where the report ends in .html', async (t) => {
+  const folder = t.testdir()
+  const place = (name: string): string => join(folder, name)
+  const input = 'test/fixtures/hf/small/models/tiny-llama-f32'
+  const output = place('model.gguf')
+  await quantize(input, output, { recipe: 'Q8_0', pre: 'llama-bpe', report: place('quantize.html') })
+  await compare(output, output, { report: place('compare.html') })
+  for (const name of ['quantize', 'compare']) {
+    const html = readFileSync(place(`${name}.html`), 'utf8')
+    t.match(html, /^<!doctype html>/)
+    const [, json = ''] = /<script type="application\/json" id="report">(.*?)<\/script>/s.exec(html) ?? []
+    t.match(JSON.parse(json), { kind: name, b: { name: output, format: 'gguf' } })
+    const [, program = ''] = /<script>(.*?)<\/script>/s.exec(html) ?? []
+    t.match(html, `script-src 'sha256-${createHash('sha256').update(program).digest('base64')}'`)
+    t.match(html, 'Permission to use, copy, modify', 'the licenses are in it')
+  }
 })
 
 for (const width of [1280, 400]) {

@@ -8,7 +8,9 @@ import { reportJson } from './report-json.js'
  */
 export async function renderReport(data: ReportData): Promise<string> {
   // 300 kB, which nobody needs who makes no page.
-  const { pageProgram, pageStyle, pageProgramHash, pageNotices } = await import('./page-source.js')
+  const { pageProgram, pageStyle, pageProgramHash, pageNotices } = await import(
+    /* webpackMode: "eager" */ './page-source.js'
+  )
   const policy = [
     "default-src 'none'",
     `script-src 'sha256-${pageProgramHash}'`,

@@ -92,10 +92,11 @@ export async function plan(input: string | URL | ByteSource, options: PlanOption
     checkSplit(to, checked.splitMaxBytes)
     const way = await wayTo(to, opened, { outtype: 'auto', pre, config })
     const converted = way ? located({ file: found.name }, () => way.derive(opened.model)) : opened.model
-    const place = await layoutPlace(output, to, checked.splitMaxBytes)
-    const { quantization, choice } = await quantizationOf(checked, opened, converted, place)
+    const placeOf = (): Promise<LayoutOptions> => layoutPlace(output, to, checked.splitMaxBytes)
+    const { quantization, choice } = await quantizationOf(checked, opened, converted, placeOf)
     let planned: Planned
     try {
+      const place = await placeOf()
       planned = located({ file: found.name }, () => planJob(quantization, converted, opened, place, checked))
     } finally {
       await quantization.close?.()

@@ -59,12 +59,13 @@ export interface ChosenQuantization {
  * What it reads from is to be closed.
  * @param opened whose weights importance may be computed from, and errors measured of
  * @param model what is quantized: the opened one, or what was made of it on the way
+ * @param placeOf how the output is laid out, asked for where its size counts
  */
 export async function quantizationOf(
   options: Checked<QuantizeOptions, typeof QUANTIZE_OPTIONS>,
   opened: OpenedModel,
   model: Model,
-  place: LayoutOptions,
+  placeOf: () => Promise<LayoutOptions>,
 ): Promise<ChosenQuantization> {
   const { recipe, importance: how, targetBytes, bitsPerWeight, signal } = options
   const isBudget = targetBytes !== undefined || bitsPerWeight !== undefined
@@ -76,6 +77,7 @@ export async function quantizationOf(
   try {
     if (!isBudget) return { quantization: await openRecipe(name ?? 'Q4_K_M', recipeOptions, importance) }
     const budget = { targetBytes, bitsPerWeight }
+    const place = await placeOf()
     const choice = await chooseTypes(budget, {
       opened,
       model,

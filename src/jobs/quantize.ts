@@ -3,7 +3,7 @@ import type { ModelOutput } from '../files/output/model-output.js'
 import { Output } from '../files/output/output.js'
 import { outputPath } from '../files/output/output-place.js'
 import { refuseSameObject, toOutput, type FilePath } from '../files/path.js'
-import type { OpenedModel } from '../formats/format.js'
+import type { LayoutOptions, OpenedModel } from '../formats/format.js'
 import { formatOf } from '../formats/formats.js'
 import type { ByteSource } from '../model/byte-source.js'
 import { AprError, located } from '../model/errors.js'
@@ -145,12 +145,13 @@ async function prepare(opened: OpenedModel, output: FilePath, options: CheckedOp
   checkSplit(to, splitMaxBytes)
   const way = await wayTo(to, opened, { outtype: 'auto', pre, config })
   const converted = way ? located({ file: input.name }, () => way.derive(model)) : model
-  const place = await layoutPlace(output, to, splitMaxBytes)
-  const { quantization, choice } = await quantizationOf(options, opened, converted, place)
+  const placeOf = (): Promise<LayoutOptions> => layoutPlace(output, to, splitMaxBytes)
+  const { quantization, choice } = await quantizationOf(options, opened, converted, placeOf)
   try {
     const derived = located({ file: input.name }, () => quantization.derive(converted))
     await turn()
     if (options.strict) refuseWarnings(warningsFor(quantization, converted, options.select), input.name)
+    const place = await placeOf()
     const planned = planJob(quantization, converted, opened, place, options)
     await turn()
     await quantization.prepare?.()

@@ -45,7 +45,7 @@ void test('another URL, or what is no path, is refused by an error that names it
   const path = join(folder, 'out.apr')
   const jobs: ((input: never) => Promise<unknown>)[] = [inspect, verify, plan]
   const cases: [unknown, RegExp][] = [
-    [new URL('https://example.com/model.apr'), /found the URL https:\/\/example\.com\/model\.apr$/],
+    [new URL('ftp://example.com/model.apr'), /found the URL ftp:\/\/example\.com\/model\.apr$/],
     [new URL('data:,x'), /found the URL data:,x$/],
     [new URL('file://host/model.apr'), /found the URL file:\/\/host\/model\.apr: /],
     [new URL('file:///a%2Fb.apr'), /found the URL file:\/\/\/a%2Fb\.apr: /],
@@ -76,6 +76,6 @@ void test('another URL, or what is no path, is refused by an error that names it
 void test('a text that looks like a URL is the name of a file', async (t) => {
   const folder = t.testdir()
   writeFileSync(join(folder, 'x.apr'), '')
-  await t.rejects(inspect('https://example.com/model.apr'), { code: 'ENOENT' })
+  await t.rejects(inspect('ftp://example.com/model.apr'), { code: 'ENOENT' })
   await t.rejects(inspect(pathToFileURL(SAMPLE).href), { code: 'ENOENT' })
 })

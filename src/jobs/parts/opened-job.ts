@@ -128,7 +128,7 @@ async function openQuantization(
     const way = await wayTo(to, opened, { outtype: 'auto', pre, config })
     const converted = way ? way.derive(opened.model) : opened.model
     const layout = layoutOf(place) ?? (await layoutPlace(place, to, splitMaxBytes))
-    const { quantization } = await quantizationOf(checked, opened, converted, layout)
+    const { quantization } = await quantizationOf(checked, opened, converted, () => Promise.resolve(layout))
     try {
       const derived = quantization.derive(converted)
       const { summary } = planJob(quantization, converted, opened, layout, { ...checked, mode: 'stream' })

@@ -67,6 +67,7 @@ const BAD_VALUES: Readonly<Record<string, readonly unknown[]>> = {
   ...{ splitMaxBytes: [0, ...BAD_NUMBERS], shardMaxBytes: [0, ...BAD_NUMBERS] },
   output: ['', null, 1, {}, new URL('https://example.com/out.apr')],
   imatrix: ['', null, 1, {}, new URL('ftp://example.com/imatrix.gguf')],
+  ...{ importance: BAD_WORDS, targetBytes: [0, ...BAD_NUMBERS], bitsPerWeight: [0, -1, NaN, Infinity, '4', null] },
   types: [null, 'Q4_K', 3, true, { '': 'Q4_K' }, { 12: 'Q4_K' }],
   ...{ outputType: BAD_WORDS, embeddingType: BAD_WORDS },
   ...{ pure: BAD_BOOLEANS, leaveOutput: BAD_BOOLEANS, allowRequantize: BAD_BOOLEANS, fallback: BAD_BOOLEANS },
@@ -79,7 +80,8 @@ const RECIPE_CHOICES = [
 const JOB_OPTIONS = [
   'recipe',
   ...RECIPE_CHOICES,
-  ...['fit', 'select', 'kept', 'threads', 'recordBytes', 'to', 'pre', 'config', 'splitMaxBytes', 'overwrite'],
+  ...['importance', 'targetBytes', 'bitsPerWeight'],
+  ...['fit', 'select', 'kept', 'threads', 'recordBytes', 'to', 'pre', 'config', 'splitMaxBytes', 'report', 'overwrite'],
   ...['mode', 'threshold', 'highWaterMark'],
   ...['spaceCheck', 'resume', 'strict', 'onProgress', 'signal'],
 ]

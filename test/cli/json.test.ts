@@ -73,10 +73,10 @@ void test('every JSON output has a schemaVersion, and the fields that docs/cli.m
     ['## imatrix', fieldsOf(9)],
     ['## compare', fieldsOf(10)],
     ['## verify', fieldsOf(3)],
-    ['With `plan --save --json`:', fieldsOf(10)],
-    ['With `part --json`:', fieldsOf(11)],
-    ['With `finish --json`:', fieldsOf(12)],
-    ['With `abort --json`:', fieldsOf(13)],
+    ['With `plan --save --json`:', fieldsOf(11)],
+    ['With `part --json`:', fieldsOf(12)],
+    ['With `finish --json`:', fieldsOf(13)],
+    ['With `abort --json`:', fieldsOf(14)],
   ]
   for (const [heading, found] of cases) {
     const expected = documented(heading).filter((field) => !optional.includes(field))

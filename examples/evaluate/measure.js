@@ -1,8 +1,8 @@
 /**
  * All that docs/quality.md tells of one draw: turns a model, quantizes it in each way, and evaluates what came out.
- * Usage: node examples/evaluate/measure.js --text FILE --calibration FILE [--seed 1] [--wide] [--recipes Q4_K_M] MODEL.gguf FOLDER
+ * Usage: node examples/evaluate/measure.js --text FILE --calibration FILE [--seed 1] [--wide] [--refined] [--recipes Q4_K_M] MODEL.gguf FOLDER
  *
- * What FOLDER already holds of the draw is not made again.
+ * --refined adds `fit: 'refined'`. What FOLDER already holds of the draw is not made again.
  */
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, statSync } from 'node:fs'
@@ -17,6 +17,7 @@ const { values: options, positionals } = parseArgs({
     calibration: { type: 'string' },
     seed: { type: 'string', default: '1' },
     wide: { type: 'boolean', default: false },
+    refined: { type: 'boolean', default: false },
     recipes: { type: 'string', default: 'Q3_K_M,Q4_K_M,Q5_K_M' },
     windows: { type: 'string', default: '4' },
   },
@@ -40,6 +41,9 @@ for (const recipe of options.recipes.split(',')) {
   const outputs = []
   for (const [name, importance] of Object.entries(importances)) {
     outputs.push(await make(`${recipe}.${name}`, { recipe, ...importance }))
+  }
+  for (const [name, importance] of options.refined ? Object.entries(importances) : []) {
+    outputs.push(await make(`${recipe}.refined-${name}`, { recipe, fit: 'refined', ...importance }))
   }
   // Types chosen for the size of what the recipe makes without importance.
   const targetBytes = statSync(place(`${recipe}.none`)).size

@@ -42,6 +42,8 @@ interface Places {
 interface StoredReceipt extends BlockReceipt {
   /** Of the partial file that the block is in: another one of the same name has not got it. */
   readonly inode: string
+  /** Another plan of the same bytes may cut them otherwise: its blocks of the same numbers are others. */
+  readonly blockBytes: number
   /** Of the first block: the file's first bytes, in base64. */
   readonly seal?: string
 }
@@ -110,7 +112,8 @@ export class FileSink implements BlockSink {
     await file.write(bytes.subarray(sealed?.length ?? 0), start + (sealed?.length ?? 0))
     await file.sync()
     const seal = sealed && Buffer.from(sealed).toString('base64')
-    const stored: StoredReceipt = { ...receipt, inode, ...(seal !== undefined && { seal }) }
+    const { blockBytes } = this.#plan
+    const stored: StoredReceipt = { ...receipt, inode, blockBytes, ...(seal !== undefined && { seal }) }
     const { receipts } = await this.#found()
     await this.#publish(join(receipts, `${block}.json`), stored)
     return receipt
@@ -206,7 +209,8 @@ export class FileSink implements BlockSink {
       const some = blocks.slice(i, i + READS_UNDER_WAY)
       const found = await Promise.all(some.map((block) => readJson(join(receipts, `${block}.json`))))
       for (const [j, receipt] of found.entries()) {
-        if (isStored(receipt) && receipt.inode === inode && receipt.block === some[j]) stored.push(receipt)
+        const isOurs = isStored(receipt) && receipt.inode === inode && receipt.blockBytes === this.#plan.blockBytes
+        if (isOurs && receipt.block === some[j]) stored.push(receipt)
       }
     }
     return stored

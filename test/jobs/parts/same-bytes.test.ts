@@ -113,3 +113,17 @@ void test('a small output has one unit without blocks, and finish makes all of i
   await finish(made)
   t.equal(sha256(join(folder, 'out.apr')), sha256(join(folder, 'streamed.apr')))
 })
+
+void test('blocks of another size, of a plan of the same bytes, are not taken for those of this one', async (t) => {
+  const folder = t.testdir()
+  const input = writeModel(folder)
+  await streamed(input, join(folder, 'streamed.apr'))
+  const output = join(folder, 'out.apr')
+  const first = await plan(input, output, { blockBytes: KIB_64, unitBytes: 2 * KIB_64 })
+  for (const unit of first.units.keys()) await part(first, unit)
+  const second = await plan(input, output, { blockBytes: 2 * KIB_64, unitBytes: 4 * KIB_64 })
+  await t.rejects(finish(second), { code: 'APR_PARTS_MISSING' })
+  for (const unit of second.units.keys()) await part(second, unit)
+  await finish(second)
+  t.equal(sha256(output), sha256(join(folder, 'streamed.apr')))
+})

@@ -14,10 +14,10 @@ void test(
     await streamed(input, join(folder, 'expected.apr'))
     const expected = sha256(join(folder, 'expected.apr'))
     const redis = await startRedis(t)
-    for (const seed of [1, 2, 3]) {
+    for (const seed of [2, 3]) {
       await t.test(`run ${seed}`, async (t) => {
         const options = { blockBytes: KIB_64, unitBytes: 2 * KIB_64 }
-        const { what, happened, seconds } = await killRun(t, { seed, input, options, expected, redis })
+        const { what, happened, seconds } = await killRun(t, { seed, input, options, expected, redis, slowMs: 500 })
         t.comment(`${what} after ${seconds.toFixed(1)} s: ${happened.join(', ')}`)
         t.ok(happened.length > 0)
       })

@@ -22,6 +22,8 @@ export interface KillRun {
   /** SHA-256 of what it should become. */
   readonly expected: string
   readonly redis: RedisServer
+  /** Milliseconds that each part takes longer, so that there is time to kill in. */
+  readonly slowMs?: number
   /** Where the output goes there instead of a folder. */
   readonly s3?: S3Server | undefined
 }
@@ -52,7 +54,7 @@ export async function killRun(t: Test, run: KillRun): Promise<KillOutcome> {
     s3 ? s3.object(name) : existsSync(output) ? readFileSync(output) : undefined
 
   const made = await plan(run.input, output, run.options)
-  const slow = s3 ? 500 : 100
+  const { slowMs: slow = s3 ? 500 : 100 } = run
   const workers: WorkerProcess[] = await Promise.all(
     Array.from({ length: WORKERS }, () => startWorker(t, redis.url, slow)),
   )

@@ -16,7 +16,7 @@ export function problemsOf(tensor: TensorFigures): string[] {
     problems.push(`${notFinite.inA + notFinite.inB} values are NaN or infinite`)
   }
   if (lostBlocks > 0) problems.push(`${lostBlocks} ${lostBlocks === 1 ? 'block' : 'blocks'} lost the scale: all zero`)
-  if (decision?.fallbackFrom !== undefined) problems.push(`${decision.fallbackFrom} does not fit its rows`)
+  if (decision?.reason === 'fallback') problems.push(decision.rule ?? 'its rows fit no better type')
   const usual = USUAL_SNR[tensor.dtypeB]
   const { snr } = tensor
   if (usual !== undefined && snr !== null && snr < usual - BADLY && tensor.dtypeA !== tensor.dtypeB) {

@@ -1,9 +1,8 @@
 /** What a model is opened from, on this machine: a file or a folder, and the files beside it. */
 import { basename, dirname, join } from 'node:path'
 import fs from 'fs-extra'
-import type { ModelInput } from '../formats/format.js'
+import { checkFileName, type ModelInput } from '../formats/format.js'
 import type { ByteSource } from '../model/byte-source.js'
-import { AprError, printable } from '../model/errors.js'
 import { RemoteAddress } from '../remote/address.js'
 import { checkSource, closeUnused, isFolder, openSource } from './open-source.js'
 import { isFilePath, type FilePath } from './path.js'
@@ -104,11 +103,4 @@ function noNames(error: unknown): string[] {
 function isNotThere(error: unknown): false {
   if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
   throw error
-}
-
-/** A name out of a file is data: it must stay in its folder. */
-function checkFileName(fileName: string, file: string): void {
-  if (fileName !== '' && fileName !== '.' && fileName !== '..' && !/[/\\\0]/.test(fileName)) return
-  const what = `expected the name of a file in the same folder, found "${printable(fileName)}"`
-  throw new AprError('APR_BAD_INDEX', what, { file })
 }

@@ -4,7 +4,7 @@
  * byte of it.
  */
 import type { ByteSource } from '../model/byte-source.js'
-import { AprError } from '../model/errors.js'
+import { AprError, printable } from '../model/errors.js'
 import type { FileIdentity, Model, ModelOf } from '../model/model.js'
 import type { TensorInfo } from '../model/tensor.js'
 
@@ -190,6 +190,16 @@ export interface FormatOf<M extends ModelOf<string>> {
 /** Any of the formats, and a model opened as any of them. */
 export type Format = FormatOf<Model>
 export type OpenedModel = OpenedModelOf<Model>
+
+/**
+ * A name out of a file is data: it must stay in its folder.
+ * @throws AprError `APR_BAD_INDEX`
+ */
+export function checkFileName(fileName: string, file: string): void {
+  if (fileName !== '' && fileName !== '.' && fileName !== '..' && !/[/\\\0]/.test(fileName)) return
+  const what = `expected the name of a file in the same folder, found "${printable(fileName)}"`
+  throw new AprError('APR_BAD_INDEX', what, { file })
+}
 
 /** Which local files a model comes from, with the permissions that all of them give. */
 export function originOf(sources: readonly ByteSource[]): FileIdentity | undefined {

@@ -1,5 +1,5 @@
 /** A model that is somewhere else: a file or a folder, and the files beside it. */
-import type { ModelInput } from '../formats/format.js'
+import { checkFileName, type ModelInput } from '../formats/format.js'
 import type { ByteSource } from '../model/byte-source.js'
 import { AprError, printable } from '../model/errors.js'
 import { fileNameOf, withoutSecrets, type RemoteAddress } from './address.js'
@@ -150,10 +150,7 @@ class RemoteInput implements ModelInput {
   }
 
   async open(fileName: string, inside = ''): Promise<ByteSource | undefined> {
-    if (fileName === '' || fileName === '.' || fileName === '..' || /[/\\\0]/.test(fileName)) {
-      const what = `expected the name of a file in the same folder, found "${printable(fileName)}"`
-      throw new AprError('APR_BAD_INDEX', what, { file: this.name })
-    }
+    checkFileName(fileName, this.name)
     const { store, folder, wrap, patience } = this.#parts
     const listed = await this.list(inside)
     // Where nobody tells what there is, asking is the way to know.

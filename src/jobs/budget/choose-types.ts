@@ -3,7 +3,7 @@ import { layoutBytes, type LayoutOptions, type OpenedModel } from '../../formats
 import { FORMATS, type GgufModel } from '../../formats/formats.js'
 import { AprError } from '../../model/errors.js'
 import type { Model } from '../../model/model.js'
-import { elementCount, tensorBytes, type TensorInfo } from '../../model/tensor.js'
+import { columnsOf, elementCount, tensorBytes, type TensorInfo } from '../../model/tensor.js'
 import { BLOCK_DTYPES, type BlockDType } from '../../quant/block.js'
 import type { TypeChoice } from '../../recipes/budget/choice.js'
 import { candidatesFor, sensitivityOf, type Surroundings } from '../../recipes/budget/candidates.js'
@@ -11,6 +11,7 @@ import { pickWithin, type Candidate } from '../../recipes/budget/pick.js'
 import { hyperparametersOf } from '../../recipes/hyperparameters.js'
 import type { RecipeName, TargetDType } from '../../recipes/names.js'
 import type { RecipeDecision } from '../../recipes/settings.js'
+import type { MatrixImportance } from '../../streams/quantize/quantization.js'
 import { openRecipe, type CheckedRecipeOptions, type RecipeImportance } from '../../streams/quantize/recipe.js'
 import { LocalExecutor } from '../../threads/executor.js'
 import { ggufFormOf, type WeightsOptions } from '../imatrix/from-weights.js'
@@ -169,16 +170,10 @@ async function measureAll(
   return errors
 }
 
-function importanceOf(
-  { name, shape }: TensorInfo,
-  importance: RecipeImportance | undefined,
-):
-  | {
-      read(first: number, count: number): Promise<Float32Array>
-    }
-  | undefined {
+function importanceOf(tensor: TensorInfo, importance: RecipeImportance | undefined): MatrixImportance | undefined {
+  const { name } = tensor
   if (!importance?.matrix.has(name)) return undefined
-  const width = shape.at(-1) ?? 1
+  const width = columnsOf(tensor)
   return { read: (first, count) => importance.matrix.read(name, first * width, count * width) }
 }
 

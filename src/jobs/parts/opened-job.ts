@@ -14,6 +14,7 @@ import { makeRanges, type Made, type Workshop } from '../../parts/make.js'
 import type { PartRange } from '../../parts/part-tensor.js'
 import type { Kernel } from '../../quant/kernel.js'
 import { createSimdKernel } from '../../quant/simd.js'
+import { remoteAddress } from '../../remote/address.js'
 import { openModel } from '../../streams/open-input.js'
 import { searchElements } from '../../streams/quantize/quantization.js'
 import { LocalExecutor } from '../../threads/executor.js'
@@ -164,18 +165,14 @@ function refuseMeasured({ importance, targetBytes, bitsPerWeight }: QuantizeOpti
 }
 
 function placeOfOutput(output: string | URL): FilePath {
-  if (isElsewhere(String(output))) return { given: String(output), absolute: String(output) }
+  if (remoteAddress(output)) return { given: String(output), absolute: String(output) }
   const given = toPath('the output', output)
   return { given, absolute: outputPath(given, true) }
 }
 
-function isElsewhere(output: string): boolean {
-  return /^[a-z0-9]{2,}:\/\//i.test(output) && !output.startsWith('file:')
-}
-
 /** How an output is laid out that is on no disk here. */
 function layoutOf({ given }: FilePath): LayoutOptions | undefined {
-  return isElsewhere(given) ? { name: given.slice(given.lastIndexOf('/') + 1), isFolder: false } : undefined
+  return remoteAddress(given) ? { name: given.slice(given.lastIndexOf('/') + 1), isFolder: false } : undefined
 }
 
 function sizesOf({ recordBytes, highWaterMark = READER_OPTIONS.highWaterMark.default }: GivenSizes): Sizes {

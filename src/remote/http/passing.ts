@@ -2,7 +2,7 @@
 import type { Answer } from './get.js'
 
 /** Statuses after which the same request may succeed. */
-const PASSING_STATUSES = [408, 425, 429, 500, 502, 503, 504]
+export const PASSING_STATUSES: readonly number[] = [408, 425, 429, 500, 502, 503, 504]
 
 /** A failure that may be gone when the same is asked for again. */
 export class PassingError extends Error {

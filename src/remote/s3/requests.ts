@@ -2,14 +2,13 @@
 import { AprError, abortError, printable } from '../../model/errors.js'
 import { isFields } from '../../model/found.js'
 import { remoteError } from '../address.js'
-import { PassingError } from '../http/passing.js'
+import { PASSING_STATUSES, PassingError } from '../http/passing.js'
 import type { Patience } from '../http/ranges.js'
 
 /** Tries of uploads: they go on through the restart of a store. */
 const PATIENCE = { retries: 8, waitMs: 250 }
 const MAX_WAIT_MS = 20_000
 
-const PASSING_STATUSES = [408, 425, 429, 500, 502, 503, 504]
 /** With a status that says otherwise: bytes that were damaged on their way may come whole the next time. */
 const PASSING_NAMES = ['BadDigest', 'XAmzContentChecksumMismatch', 'RequestTimeout', 'SlowDown', 'OperationAborted']
 /** Of the SDK itself, before anything was asked for. */
